@@ -1,0 +1,3 @@
+//! The state store of a shard.
+#![no_std]
+extern crate alloc;

@@ -1,0 +1,2 @@
+//! Coracle: a replicated, ordered key-value store in which every core sails alone.
+pub mod runtime;

@@ -1,0 +1,1 @@
+//! The world: the only folder that names glommio, a file, a socket or a clock.

@@ -1,0 +1,3 @@
+//! The one log of a shard.
+#![no_std]
+extern crate alloc;
