@@ -1,2 +1,3 @@
 //! Coracle: a replicated, ordered key-value store in which every core sails alone.
 pub mod runtime;
+pub mod sim;
