@@ -1,0 +1,81 @@
+//! Every bound of the log, and how they relate.
+
+/// The unit of every write: no block with durable content is ever written again.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// The first block of a segment lists at most so many live segments.
+pub const LIVE_SEGMENTS_MAX: usize = 90;
+
+/// What a log is built with. Two openings may differ in everything but the segment size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The length of every segment file.
+    pub segment_bytes: u32,
+    /// No batch is longer; larger turns leave as several batches.
+    pub batch_bytes_max: u32,
+    /// No entry's payload is longer.
+    pub entry_bytes_max: u32,
+    /// No state's payload is longer.
+    pub state_bytes_max: u32,
+    /// So many segment files at the most: the bound on log space.
+    pub segments_max: u32,
+    /// Of these, so many take only states, so that truncation works when entries are refused.
+    pub segments_reserved: u32,
+    /// So many free segment files are kept ready.
+    pub segments_ready: u32,
+    /// Entries kept in memory beyond those that must be there.
+    pub cache_bytes: u64,
+    /// One read of old entries is no longer than this, unless a single entry is.
+    pub read_bytes_max: u32,
+    /// States written anew in one turn to free the oldest segment, in bytes.
+    pub rewrite_bytes_max: u32,
+}
+
+impl Limits {
+    /// What a shard runs with.
+    pub const DEFAULT: Limits = Limits {
+        segment_bytes: 64 << 20,
+        batch_bytes_max: 8 << 20,
+        entry_bytes_max: 4 << 20,
+        state_bytes_max: 1 << 20,
+        segments_max: 32,
+        segments_reserved: 2,
+        segments_ready: 2,
+        cache_bytes: 64 << 20,
+        read_bytes_max: 1 << 20,
+        rewrite_bytes_max: 256 << 10,
+    };
+
+    /// Small segments, so that a test rotates often.
+    pub const SMALL: Limits = Limits {
+        segment_bytes: 64 << 10,
+        batch_bytes_max: 24 << 10,
+        entry_bytes_max: 12 << 10,
+        state_bytes_max: 8 << 10,
+        segments_max: 12,
+        segments_reserved: 2,
+        segments_ready: 2,
+        cache_bytes: 16 << 10,
+        read_bytes_max: 16 << 10,
+        rewrite_bytes_max: 16 << 10,
+    };
+
+    /// Fails at compile time, or at the first opening, where the bounds do not fit each other.
+    pub const fn check(&self) {
+        let block = BLOCK_BYTES as u32;
+        assert!(self.segment_bytes.is_multiple_of(block), "a segment is whole blocks");
+        assert!(self.batch_bytes_max.is_multiple_of(block), "a batch is whole blocks");
+        assert!(self.batch_bytes_max * 2 + block <= self.segment_bytes, "a segment is well used");
+        assert!(self.entry_bytes_max + block <= self.batch_bytes_max, "an entry fits a batch");
+        assert!(self.state_bytes_max + block <= self.batch_bytes_max, "a state fits a batch");
+        assert!(self.segments_reserved >= 2, "one to truncate in, one to list less");
+        assert!(self.segments_max > self.segments_reserved + 1, "entries need a segment");
+        assert!(self.segments_max as usize <= LIVE_SEGMENTS_MAX, "a header lists all segments");
+        assert!(self.segments_ready >= 1, "rotation finds a segment");
+    }
+}
+
+const _: () = {
+    Limits::DEFAULT.check();
+    Limits::SMALL.check();
+};

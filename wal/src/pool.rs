@@ -1,0 +1,87 @@
+//! The slots of a log: files of one length, free or holding a live segment, made ahead of need.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::ids::Slot;
+use crate::limits::Limits;
+
+/// Which files there are, and what they are good for.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    free: Vec<Slot>,
+    creating: Vec<Slot>,
+    known: BTreeSet<Slot>,
+    /// The last creation failed; the next try waits until the caller says that there is space.
+    starved: bool,
+}
+
+impl Pool {
+    /// A pool over files that exist; all but `live` are free. `unusable` files are made anew.
+    pub fn new(free: Vec<Slot>, live: impl IntoIterator<Item = Slot>) -> Pool {
+        let known = free.iter().copied().chain(live).collect();
+        Pool { free, creating: Vec::new(), known, starved: false }
+    }
+
+    pub fn free_count(&self) -> u32 {
+        self.free.len() as u32
+    }
+
+    pub fn creating_count(&self) -> u32 {
+        self.creating.len() as u32
+    }
+
+    /// How many more files may be made; none while the disk is full.
+    pub fn creatable_count(&self, limits: &Limits) -> u32 {
+        if self.starved { 0 } else { limits.segments_max.saturating_sub(self.known.len() as u32) }
+    }
+
+    /// Asks for files until so many are free or on their way as should be ready.
+    pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
+        let ready = limits.segments_ready.max(limits.segments_reserved);
+        while self.free_count() + self.creating_count() < ready && self.creatable_count(limits) > 0 {
+            let slot = (1..).map(Slot).find(|slot| !self.known.contains(slot));
+            let slot = slot.expect("fewer slots than numbers");
+            self.known.insert(slot);
+            self.creating.push(slot);
+            effects.push(Effect::Create { slot, bytes: limits.segment_bytes });
+        }
+    }
+
+    pub fn created(&mut self, slot: Slot) {
+        assert!(self.forget_creation(slot), "slot {slot} was not being created");
+        self.free.push(slot);
+    }
+
+    pub fn create_failed(&mut self, slot: Slot) {
+        assert!(self.forget_creation(slot), "slot {slot} was not being created");
+        self.known.remove(&slot);
+        self.starved = true;
+    }
+
+    fn forget_creation(&mut self, slot: Slot) -> bool {
+        let before = self.creating.len();
+        self.creating.retain(|other| *other != slot);
+        self.creating.len() < before
+    }
+
+    /// The disk may have space again.
+    pub fn feed(&mut self) {
+        self.starved = false;
+    }
+
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    pub fn take(&mut self) -> Option<Slot> {
+        // The one freed longest ago: its old readers are gone for sure, and wear is spread.
+        if self.free.is_empty() { None } else { Some(self.free.remove(0)) }
+    }
+
+    pub fn give_back(&mut self, slot: Slot) {
+        assert!(self.known.contains(&slot) && !self.free.contains(&slot), "slot {slot} is not out");
+        self.free.push(slot);
+    }
+}

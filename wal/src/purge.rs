@@ -1,0 +1,248 @@
+//! Which segments may go, and when their slots may be used again.
+//!
+//! A segment is superfluous when no region has an entry or a state in it. That is read off memory,
+//! and memory is ahead of the medium; so the finding is noted together with the last batch that it
+//! rests on, and counts only once that batch is durable. Then three steps, each behind the last:
+//!
+//! ```text
+//! found superfluous, resting on lsn S      cut here: the segment is listed and whole
+//! S durable: the next header leaves it out cut here: listed by the durable header, and whole
+//! that header durable: the slot is free    cut here: unlisted, whatever is in it
+//! ```
+//!
+//! Entries are never copied forward. States are written anew from memory where nothing else holds the
+//! oldest segment; a meta written anew never resets, since it lands behind entries that came later.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::batch::META_TOMBSTONE;
+use crate::ids::{Lsn, RegionId, Sequence, Slot};
+use crate::log::{Log, Segment, low_bits};
+use crate::mutant::Mutant;
+use crate::region::UNSEALED;
+
+/// A look over all regions is worth it after so many batches, if something was given up since.
+const BATCHES_BETWEEN_LOOKS: u64 = 64;
+
+/// A segment that the next durable header no longer lists.
+#[derive(Debug)]
+struct Leaving {
+    sequence: Sequence,
+    slot: Slot,
+    readers: u32,
+    /// The batch whose header leaves it out.
+    header: Lsn,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Purge {
+    /// Something was truncated, checkpointed or replaced since the last look.
+    pub due: bool,
+    /// A segment was begun since the last look.
+    pub rotated: bool,
+    looked_at: Lsn,
+    /// Found superfluous, resting on a batch that is not durable yet.
+    found: Option<(Lsn, Vec<Sequence>)>,
+    /// Superfluous for good.
+    going: BTreeSet<Sequence>,
+    leaving: Vec<Leaving>,
+}
+
+impl Purge {
+    /// Leaves out of the table what the header of this batch need not list.
+    pub fn unlist(&mut self, segments: &mut VecDeque<Segment>, header: Lsn) {
+        let going = core::mem::take(&mut self.going);
+        segments.retain(|segment| {
+            let goes = going.contains(&segment.sequence);
+            if goes {
+                let &Segment { sequence, slot, readers, .. } = segment;
+                self.leaving.push(Leaving { sequence, slot, readers, header });
+            }
+            !goes
+        });
+    }
+
+    /// At a new opening: segments without a record that counts are not listed any more.
+    pub fn end_empty(&mut self, segments: &mut VecDeque<Segment>, header: Lsn) {
+        self.going.extend(
+            segments.iter().filter(|segment| segment.records == 0).map(|segment| segment.sequence),
+        );
+        self.unlist(segments, header);
+    }
+}
+
+/// Who keeps the oldest segment from going, and what would let it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Which region.
+    pub region: RegionId,
+    /// Raft has not truncated past its oldest entry.
+    pub needs_truncation: bool,
+    /// The state store has not checkpointed past its oldest entry.
+    pub needs_checkpoint: bool,
+}
+
+impl Log {
+    /// Live segments, those being reused not counted.
+    pub fn live_segments(&self) -> u32 {
+        self.segments.len() as u32
+    }
+
+    /// Segments that entries may still fill before they are refused.
+    pub fn segments_left(&self) -> u32 {
+        let ready = self.pool.free_count() + self.pool.creating_count();
+        (ready + self.pool.creatable_count(&self.limits))
+            .saturating_sub(self.limits.segments_reserved)
+    }
+
+    /// Whether the last creation of a file failed and none was tried since.
+    pub fn is_starved(&self) -> bool {
+        self.pool.is_starved()
+    }
+
+    /// The regions whose entries keep the oldest segment, at most so many: those to truncate, or to
+    /// checkpoint by a rotation of the memtable.
+    pub fn oldest_holders(&self, most: usize) -> Vec<Holder> {
+        let Some(oldest) = self.segments.front().map(|segment| low_bits(segment.sequence)) else {
+            return Vec::new();
+        };
+        let holds = |place: &crate::region::Place| place.segment <= oldest;
+        self.regions
+            .iter()
+            .filter(|region| region.places.front().is_some_and(holds))
+            .take(most)
+            .map(|region| Holder {
+                region: region.id,
+                needs_truncation: region.truncated.0 <= region.floor,
+                needs_checkpoint: region.checkpointed <= region.floor,
+            })
+            .collect()
+    }
+
+    /// The turn's share of keeping the log short.
+    pub(crate) fn maintain(&mut self) {
+        if !self.is_open() {
+            return;
+        }
+        let short = self.pool.free_count() <= self.limits.segments_reserved;
+        if self.purge.found.is_none() && self.segments.len() > 1 && self.look_is_due(short) {
+            self.look();
+        }
+        // To be rid of a segment takes a header, and a header takes a slot.
+        if short && !self.purge.going.is_empty() && self.pool.free_count() > 0 {
+            self.want_rotation();
+        }
+    }
+
+    fn look_is_due(&self, short: bool) -> bool {
+        let batches = self.next_lsn.0 - self.purge.looked_at.0;
+        self.purge.rotated || (self.purge.due && (short || batches >= BATCHES_BETWEEN_LOOKS))
+    }
+
+    fn look(&mut self) {
+        self.purge.rotated = false;
+        self.purge.due = false;
+        self.purge.looked_at = self.next_lsn;
+        self.rewrite_states();
+        let needed = self.regions.iter().map(|region| region.oldest_segment()).min();
+        let needed = needed.unwrap_or(UNSEALED);
+        let growing = self.segments.back().expect("an open log has one").sequence;
+        let found: Vec<Sequence> = self
+            .segments
+            .iter()
+            .filter(|segment| segment.sequence != growing)
+            .filter(|segment| low_bits(segment.sequence) < needed || segment.records == 0)
+            .map(|segment| segment.sequence)
+            .filter(|sequence| !self.purge.going.contains(sequence))
+            .collect();
+        if !found.is_empty() {
+            self.purge.found = Some((self.last_lsn(), found));
+            self.release();
+        }
+    }
+
+    /// Writes anew the states that alone keep the oldest segment, a bounded number of bytes at a time.
+    fn rewrite_states(&mut self) {
+        let gone = &self.purge.going;
+        let Some(oldest) = self.segments.iter().find(|segment| !gone.contains(&segment.sequence))
+        else {
+            return;
+        };
+        let oldest = low_bits(oldest.sequence);
+        let growing = low_bits(self.segments.back().expect("an open log has one").sequence);
+        let held_by_entries = self
+            .regions
+            .iter()
+            .any(|region| region.places.front().is_some_and(|place| place.segment <= oldest));
+        if held_by_entries || oldest == growing {
+            return;
+        }
+        let mut left = u64::from(self.limits.rewrite_bytes_max);
+        for place in 0..self.regions.len() {
+            if self.regions[place].oldest_state_segment() > oldest {
+                continue;
+            }
+            let region = &self.regions[place];
+            let id = region.id;
+            let hard_state = region.hard_state.clone().filter(|state| state.segment <= oldest);
+            let meta = region.meta.clone().filter(|state| state.segment <= oldest);
+            let (truncated, tombstone) = (region.truncated, region.tombstone);
+            let bytes = [&hard_state, &meta]
+                .into_iter()
+                .flatten()
+                .map(|state| state.payload.len())
+                .sum::<usize>();
+            if bytes as u64 > left || self.admit(bytes, 2, false).is_err() {
+                self.purge.due = true;
+                return;
+            }
+            left -= bytes as u64;
+            if let Some(state) = hard_state {
+                self.set_hard_state(id, state.payload).expect("a state was admitted before");
+            }
+            if let Some(state) = meta {
+                let flags = if tombstone { META_TOMBSTONE } else { 0 };
+                self.push_meta(place as u32, flags, truncated, state.payload);
+            }
+        }
+    }
+
+    /// Takes the steps that have become possible by what is durable now.
+    pub(crate) fn release(&mut self) {
+        let durable = self.durable;
+        let early = self.mutant == Mutant::PurgeEarly;
+        if let Some((rests_on, found)) =
+            self.purge.found.take_if(|(rests_on, _)| *rests_on <= durable || early)
+        {
+            debug_assert!(rests_on <= durable || early);
+            self.purge.going.extend(found);
+        }
+        if self.mutant == Mutant::ReuseListed {
+            let next = self.next_lsn;
+            self.purge.unlist(&mut self.segments, next);
+            self.purge.leaving.iter_mut().for_each(|leaving| leaving.header = durable);
+        }
+        let pool = &mut self.pool;
+        self.purge.leaving.retain(|leaving| {
+            let stays = leaving.header > durable || leaving.readers > 0;
+            if !stays {
+                pool.give_back(leaving.slot);
+            }
+            stays
+        });
+    }
+
+    /// A read in the segment is over.
+    pub(crate) fn reader_left(&mut self, sequence: u32) {
+        let is = |other: Sequence| low_bits(other) == sequence;
+        if let Some(segment) = self.segments.iter_mut().find(|segment| is(segment.sequence)) {
+            segment.readers -= 1;
+        } else if let Some(leaving) =
+            self.purge.leaving.iter_mut().find(|leaving| is(leaving.sequence))
+        {
+            leaving.readers -= 1;
+        }
+        self.release();
+    }
+}

@@ -1,0 +1,188 @@
+//! What the log knows of one region: where its entries lie, their terms, and its states.
+//!
+//! ```text
+//!   floor < … ≤ truncated < first … last
+//!           └ places kept ┘ └ the region's log as raft sees it
+//! ```
+//!
+//! Places are kept from `floor = min(truncated, checkpointed)` on, since a replay starts behind the
+//! checkpoint even where raft has truncated further.
+
+use alloc::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::ids::RegionId;
+
+/// The segment of a record that is not in a sealed batch yet: newer than any.
+pub(crate) const UNSEALED: u32 = u32::MAX;
+
+/// Where one entry lies: sixteen bytes for each logged entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Low bits of the segment's sequence, or [`UNSEALED`].
+    pub segment: u32,
+    /// Where the payload begins in the file.
+    pub offset: u32,
+    pub len: u32,
+    pub checksum: u32,
+}
+
+/// A hard state or meta, and the segment that holds its newest record.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub payload: Bytes,
+    pub segment: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Region {
+    pub id: RegionId,
+    /// Index and term before the region's first entry.
+    pub truncated: (u64, u64),
+    /// Index before the first place.
+    pub floor: u64,
+    pub places: VecDeque<Place>,
+    /// Runs of equal terms: the first index of each.
+    terms: VecDeque<(u64, u64)>,
+    /// Payloads of the newest entries, a suffix of the places.
+    pub cache: VecDeque<Bytes>,
+    pub applied: u64,
+    pub checkpointed: u64,
+    pub hard_state: Option<State>,
+    pub meta: Option<State>,
+    pub tombstone: bool,
+    /// Changes whenever entries are replaced, so that a read of old ones can tell.
+    pub generation: u32,
+    /// Payload bytes of all places.
+    pub logged_bytes: u64,
+}
+
+impl Region {
+    pub fn new(id: RegionId) -> Region {
+        Region {
+            id,
+            truncated: (0, 0),
+            floor: 0,
+            places: VecDeque::new(),
+            terms: VecDeque::new(),
+            cache: VecDeque::new(),
+            applied: 0,
+            checkpointed: 0,
+            hard_state: None,
+            meta: None,
+            tombstone: false,
+            generation: 0,
+            logged_bytes: 0,
+        }
+    }
+
+    pub fn last(&self) -> u64 {
+        self.floor + self.places.len() as u64
+    }
+
+    /// The first index whose payload is in memory; one behind the last where none is.
+    pub fn cache_first(&self) -> u64 {
+        self.last() + 1 - self.cache.len() as u64
+    }
+
+    pub fn place(&self, index: u64) -> Option<&Place> {
+        self.places.get(usize::try_from(index.checked_sub(self.floor + 1)?).ok()?)
+    }
+
+    pub fn place_mut(&mut self, index: u64) -> Option<&mut Place> {
+        self.places.get_mut(usize::try_from(index.checked_sub(self.floor + 1)?).ok()?)
+    }
+
+    pub fn term(&self, index: u64) -> Option<u64> {
+        if index == self.truncated.0 {
+            return Some(self.truncated.1);
+        }
+        if index <= self.floor || index > self.last() {
+            return None;
+        }
+        let run = self.terms.partition_point(|(first, _)| *first <= index);
+        Some(self.terms[run.checked_sub(1)?].1)
+    }
+
+    /// Adds the entry behind the last one.
+    pub fn push(&mut self, term: u64, place: Place) {
+        let index = self.last() + 1;
+        if self.terms.back().is_none_or(|(_, last)| *last != term) {
+            self.terms.push_back((index, term));
+        }
+        self.logged_bytes += u64::from(place.len);
+        self.places.push_back(place);
+    }
+
+    /// Drops every entry from `index` on; returns the bytes that left the cache.
+    pub fn cut_tail(&mut self, index: u64) -> u64 {
+        let mut freed = 0;
+        while self.last() >= index && !self.places.is_empty() {
+            let place = self.places.pop_back().expect("not empty");
+            self.logged_bytes -= u64::from(place.len);
+            freed += self.cache.pop_back().map_or(0, |payload| cached_bytes(&payload));
+        }
+        while self.terms.back().is_some_and(|(first, _)| *first >= index) {
+            self.terms.pop_back();
+        }
+        self.generation += 1;
+        freed
+    }
+
+    /// Empties the log at both ends; returns the bytes that left the cache.
+    pub fn reset(&mut self, truncated: (u64, u64)) -> u64 {
+        let freed = self.cache.iter().map(cached_bytes).sum();
+        self.cache.clear();
+        self.places.clear();
+        self.terms.clear();
+        self.logged_bytes = 0;
+        self.truncated = truncated;
+        self.floor = truncated.0;
+        self.generation += 1;
+        freed
+    }
+
+    /// Forgets the places that neither raft nor a replay needs; returns the bytes that left the cache.
+    pub fn trim(&mut self) -> u64 {
+        let floor = self.truncated.0.min(self.checkpointed);
+        let mut freed = 0;
+        while self.floor < floor && !self.places.is_empty() {
+            if self.cache.len() == self.places.len() {
+                freed += self.cache.pop_front().map_or(0, |payload| cached_bytes(&payload));
+            }
+            let place = self.places.pop_front().expect("not empty");
+            self.logged_bytes -= u64::from(place.len);
+            self.floor += 1;
+        }
+        while self.terms.len() > 1 && self.terms[1].0 <= self.floor + 1 {
+            self.terms.pop_front();
+        }
+        freed
+    }
+
+    /// Forgets payloads up to the index; returns their bytes.
+    pub fn evict(&mut self, upto: u64) -> u64 {
+        let mut freed = 0;
+        while !self.cache.is_empty() && self.cache_first() <= upto {
+            freed += self.cache.pop_front().map_or(0, |payload| cached_bytes(&payload));
+        }
+        freed
+    }
+
+    /// The oldest segment that holds something of this region.
+    pub fn oldest_segment(&self) -> u32 {
+        let entries = self.places.front().map_or(UNSEALED, |place| place.segment);
+        entries.min(self.oldest_state_segment())
+    }
+
+    pub fn oldest_state_segment(&self) -> u32 {
+        let of = |state: &Option<State>| state.as_ref().map_or(UNSEALED, |state| state.segment);
+        of(&self.hard_state).min(of(&self.meta))
+    }
+}
+
+/// What a cached payload is charged with.
+pub(crate) fn cached_bytes(payload: &Bytes) -> u64 {
+    payload.len() as u64 + core::mem::size_of::<Bytes>() as u64
+}
