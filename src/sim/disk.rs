@@ -83,6 +83,18 @@ struct Pending {
     finished: bool,
 }
 
+impl Pending {
+    /// Takes the bytes of a newer write where the two overlap.
+    fn give_way(&mut self, newer: &Pending) {
+        let from = self.offset.max(newer.offset);
+        let to = (self.offset + self.bytes.len()).min(newer.offset + newer.bytes.len());
+        if from < to {
+            self.bytes[from - self.offset..to - self.offset]
+                .copy_from_slice(&newer.bytes[from - newer.offset..to - newer.offset]);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct File {
     /// What a power cut leaves, whatever happens.
@@ -456,7 +468,11 @@ impl Chance {
 
     /// A number below the limit; zero where the limit is zero.
     pub fn below(&mut self, limit: u64) -> u64 {
-        if limit == 0 { 0 } else { self.next_u64() % limit }
+        if limit == 0 {
+            0
+        } else {
+            self.next_u64() % limit
+        }
     }
 
     /// Heads or tails.

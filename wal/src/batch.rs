@@ -74,9 +74,22 @@ pub struct Position {
 /// A record on its way out; `place` is the caller's, for finding the region again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    Entries { region: RegionId, place: u32, first: u64, term: u64, count: u32 },
-    HardState { region: RegionId },
-    Meta { region: RegionId, flags: u8, truncated: u64, term: u64 },
+    Entries {
+        region: RegionId,
+        place: u32,
+        first: u64,
+        term: u64,
+        count: u32,
+    },
+    HardState {
+        region: RegionId,
+    },
+    Meta {
+        region: RegionId,
+        flags: u8,
+        truncated: u64,
+        term: u64,
+    },
 }
 
 /// A payload with its checksum.
@@ -131,16 +144,26 @@ impl Pending {
         payload: Payload,
     ) {
         let continued = match self.records.last_mut() {
-            Some(Record::Entries { region: last, first, term: t, count, .. })
-                if *last == region && *t == term && *first + u64::from(*count) == index =>
-            {
+            Some(Record::Entries {
+                region: last,
+                first,
+                term: t,
+                count,
+                ..
+            }) if *last == region && *t == term && *first + u64::from(*count) == index => {
                 *count += 1;
                 true
             }
             _ => false,
         };
         if !continued {
-            self.records.push(Record::Entries { region, place, first: index, term, count: 1 });
+            self.records.push(Record::Entries {
+                region,
+                place,
+                first: index,
+                term,
+                count: 1,
+            });
             self.directory_bytes += ENTRIES_BYTES;
         }
         self.directory_bytes += ENTRY_BYTES;
@@ -160,7 +183,12 @@ impl Pending {
         (truncated, term): (u64, u64),
         payload: Payload,
     ) {
-        self.records.push(Record::Meta { region, flags, truncated, term });
+        self.records.push(Record::Meta {
+            region,
+            flags,
+            truncated,
+            term,
+        });
         self.directory_bytes += META_BYTES;
         self.push_payload(payload);
     }
@@ -191,7 +219,13 @@ impl Pending {
         for record in &self.records {
             let at = directory;
             match *record {
-                Record::Entries { region, first, term, count, .. } => {
+                Record::Entries {
+                    region,
+                    first,
+                    term,
+                    count,
+                    ..
+                } => {
                     out[at..at + 4].copy_from_slice(&[1, 0, 0, 0]);
                     put_u32(out, at + 4, count);
                     put_u64(out, at + 8, region.0);
@@ -214,7 +248,12 @@ impl Pending {
                     put_u32(out, at + 20, 0);
                     directory += HARD_STATE_BYTES;
                 }
-                Record::Meta { region, flags, truncated, term } => {
+                Record::Meta {
+                    region,
+                    flags,
+                    truncated,
+                    term,
+                } => {
                     let (len, checksum) = copy(out);
                     out[at..at + 4].copy_from_slice(&[3, flags, 0, 0]);
                     put_u32(out, at + 4, len);
@@ -358,7 +397,10 @@ impl<'a> Batch<'a> {
 
     fn verify(&self, records: u32) -> Result<(), &'static str> {
         let (mut seen, mut used) = (0, 0);
-        let mut cursor = Cursor { directory: self.directory, run: None };
+        let mut cursor = Cursor {
+            directory: self.directory,
+            run: None,
+        };
         while let Some(header) = cursor.next()? {
             let payload = self.payloads.get(used..used + header.len as usize);
             let payload = payload.ok_or("a record is longer than its batch")?;
@@ -376,7 +418,10 @@ impl<'a> Batch<'a> {
 
     /// Goes through its records in order.
     pub fn for_each(&self, mut visit: impl FnMut(Found<'a>)) {
-        let mut cursor = Cursor { directory: self.directory, run: None };
+        let mut cursor = Cursor {
+            directory: self.directory,
+            run: None,
+        };
         let mut used = 0;
         while let Ok(Some(header)) = cursor.next() {
             let payload = &self.payloads[used..used + header.len as usize];
@@ -384,11 +429,21 @@ impl<'a> Batch<'a> {
             used += payload.len();
             let region = header.region;
             visit(match header.kind {
-                Kind::Entry { index, term } => {
-                    Found::Entry { region, index, term, payload, at, checksum: header.checksum }
-                }
+                Kind::Entry { index, term } => Found::Entry {
+                    region,
+                    index,
+                    term,
+                    payload,
+                    at,
+                    checksum: header.checksum,
+                },
                 Kind::HardState => Found::HardState { region, payload },
-                Kind::Meta { flags, truncated } => Found::Meta { region, flags, truncated, payload },
+                Kind::Meta { flags, truncated } => Found::Meta {
+                    region,
+                    flags,
+                    truncated,
+                    payload,
+                },
             });
         }
     }
@@ -439,17 +494,26 @@ impl<'a> Cursor<'a> {
         if let Some(run) = self.run {
             let line = self.take(ENTRY_BYTES)?;
             let next = run.index.checked_add(1).ok_or("an index overflows")?;
-            self.run = (run.left > 1)
-                .then_some(Run { index: next, left: run.left - 1, begins: false, ..run });
+            self.run = (run.left > 1).then_some(Run {
+                index: next,
+                left: run.left - 1,
+                begins: false,
+                ..run
+            });
             return Ok(Some(Line {
-                kind: Kind::Entry { index: run.index, term: run.term },
+                kind: Kind::Entry {
+                    index: run.index,
+                    term: run.term,
+                },
                 region: run.region,
                 len: u32_at(line, 0),
                 checksum: u32_at(line, 4),
                 begins: run.begins,
             }));
         }
-        let Some(&kind) = self.directory.first() else { return Ok(None) };
+        let Some(&kind) = self.directory.first() else {
+            return Ok(None);
+        };
         match kind {
             1 => {
                 let line = self.take(ENTRIES_BYTES)?;

@@ -42,7 +42,9 @@ impl Cache {
     /// two, so the order stays within a small multiple of what is cached.
     pub fn sweep(&mut self, stale: impl Fn(u32, u64) -> bool) {
         for _ in 0..2 {
-            let Some(run) = self.order.front().copied() else { return };
+            let Some(run) = self.order.front().copied() else {
+                return;
+            };
             let stale = stale(run.region, run.last);
             if !stale && self.order.len() <= SWEEP_FROM {
                 return;
@@ -59,7 +61,9 @@ impl Cache {
     pub fn shrink(&mut self, budget: u64, mut evict: impl FnMut(u32, u64) -> (u64, bool)) {
         let mut passed = 0;
         while self.bytes > budget && passed < PASS_MAX {
-            let Some(run) = self.order.pop_front() else { return };
+            let Some(run) = self.order.pop_front() else {
+                return;
+            };
             let (freed, done) = evict(run.region, run.last);
             self.bytes -= freed;
             if !done {

@@ -60,7 +60,10 @@ pub fn walk<'a>(bytes: &'a [u8], mut visit: impl FnMut(Item<'a>)) -> Result<(), 
             let ours = Batch::decode(rest).is_ok_and(|batch| belongs(&batch, step));
             let torn = step == at && crate::header::u64_at(rest, 16) == header.sequence.0;
             if ours || torn {
-                return Err(Damage { offset: at as u32, why });
+                return Err(Damage {
+                    offset: at as u32,
+                    why,
+                });
             }
         }
         step += BLOCK_BYTES;

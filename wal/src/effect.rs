@@ -10,7 +10,8 @@
 //!           file and name are durable (an older file of the
 //!           name is emptied first)
 //! Write     the bytes are durable                                  durable / write_failed (final)
-//! Sync      all bytes of the file are durable, whoever wrote them  synced / write_failed (final)
+//! Sync      all bytes of the file and its name are durable,        synced / write_failed (final)
+//!           whoever wrote them
 //! Read      the bytes were read                                    read_done / read_failed
 //! ```
 

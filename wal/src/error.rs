@@ -52,7 +52,10 @@ impl fmt::Display for Refused {
         match self {
             Refused::Full => write!(formatter, "the log has used its space"),
             Refused::TooLarge { bytes, limit } => {
-                write!(formatter, "a record of {bytes} bytes is over the limit of {limit}")
+                write!(
+                    formatter,
+                    "a record of {bytes} bytes is over the limit of {limit}"
+                )
             }
             Refused::Failed => write!(formatter, "an earlier write of the log failed"),
         }

@@ -71,7 +71,9 @@ impl Log {
         high: u64,
         bytes_max: u64,
     ) -> Result<Fetched, Unfetched> {
-        let Some(&place) = self.places.get(&region) else { return Err(Unfetched::Compacted) };
+        let Some(&place) = self.places.get(&region) else {
+            return Err(Unfetched::Compacted);
+        };
         let known = &self.regions[place as usize];
         if low <= known.floor {
             return Err(Unfetched::Compacted);
@@ -86,13 +88,18 @@ impl Log {
             return Err(Unfetched::Busy);
         }
         let start = *known.place(low).expect("an index within the log");
-        assert!(start.segment != UNSEALED, "an entry leaves memory only once it is durable");
+        assert!(
+            start.segment != UNSEALED,
+            "an entry leaves memory only once it is durable"
+        );
         let base = start.offset / BLOCK_BYTES as u32 * BLOCK_BYTES as u32;
         let (mut wanted, mut bytes, mut end) = (Vec::new(), 0, base);
         for index in low..high.min(known.cache_first()) {
             let entry = *known.place(index).expect("an index within the log");
             let until = (entry.offset + entry.len).max(entry.offset + 1);
-            let spans = until.next_multiple_of(BLOCK_BYTES as u32).saturating_sub(base);
+            let spans = until
+                .next_multiple_of(BLOCK_BYTES as u32)
+                .saturating_sub(base);
             let apart = entry.segment != start.segment || entry.offset < base;
             bytes += u64::from(entry.len);
             let over = bytes > bytes_max || spans > self.limits.read_bytes_max;
@@ -112,16 +119,32 @@ impl Log {
         self.fetches.next_token += 1;
         let token = ReadToken(self.fetches.next_token);
         let len = end.next_multiple_of(BLOCK_BYTES as u32) - base;
-        self.effects.push(Effect::Read { token, slot: segment.slot, offset: base, len });
+        self.effects.push(Effect::Read {
+            token,
+            slot: segment.slot,
+            offset: base,
+            len,
+        });
         let segment = start.segment;
-        let fetch = Fetch { place, generation, first: low, segment, base, wanted };
+        let fetch = Fetch {
+            place,
+            generation,
+            first: low,
+            segment,
+            base,
+            wanted,
+        };
         self.fetches.open.insert(token, fetch);
         Ok(Fetched::Pending(token))
     }
 
     /// The bytes of a read are there.
     pub fn read_done(&mut self, token: ReadToken, bytes: &[u8]) -> Answer {
-        let fetch = self.fetches.open.remove(&token).expect("a read is answered once");
+        let fetch = self
+            .fetches
+            .open
+            .remove(&token)
+            .expect("a read is answered once");
         let known = &self.regions[fetch.place as usize];
         let id = known.id;
         let answer = if known.generation != fetch.generation {
@@ -155,7 +178,11 @@ impl Log {
 
     /// A read failed.
     pub fn read_failed(&mut self, token: ReadToken) -> Answer {
-        let fetch = self.fetches.open.remove(&token).expect("a read is answered once");
+        let fetch = self
+            .fetches
+            .open
+            .remove(&token)
+            .expect("a read is answered once");
         let id = self.regions[fetch.place as usize].id;
         let damage = self.damage(&fetch.wanted[0].1, "an entry could not be read");
         self.reader_left(fetch.segment);
@@ -188,7 +215,11 @@ impl crate::region::Region {
                 break;
             }
             let term = self.term(index).expect("an index within the log");
-            entries.push(Entry { index, term, payload: payload.clone() });
+            entries.push(Entry {
+                index,
+                term,
+                payload: payload.clone(),
+            });
         }
         entries
     }

@@ -30,7 +30,7 @@
 //! | the first write of a segment (header and batch in one) | header, batch, both or neither | without the header the segment is unlisted, without the batch it is empty; the batch was not released, nor any behind it |
 //! | a purge | the header that no longer lists the segment is durable or not | if not, the segment is still whole, since it is reused only after that header is durable |
 //! | the reuse of a slot | old content behind the new | old batches name another sequence and cannot verify |
-//! | recovery itself | what it accepted, perhaps only in a cache | every accepted file is synced, then the new opening's first write made durable, before anything else is asked for |
+//! | recovery itself | what it accepted, perhaps only in a cache | every file kept is synced, with its name, then the new opening's first write made durable, before anything else is asked for |
 //!
 //! A missing batch whose lsn is at or below the `durable_lsn` that a later batch or header names was
 //! acknowledged: that is corruption, never a tail, and the log refuses to open with the place.

@@ -21,7 +21,7 @@ pub struct Limits {
     pub segments_max: u32,
     /// Of these, so many take only states, so that truncation works when entries are refused.
     pub segments_reserved: u32,
-    /// So many free segment files are kept ready.
+    /// So many free segment files are kept ready beside the reserved ones.
     pub segments_ready: u32,
     /// Entries kept in memory beyond those that must be there.
     pub cache_bytes: u64,
@@ -48,29 +48,53 @@ impl Limits {
 
     /// Small segments, so that a test rotates often.
     pub const SMALL: Limits = Limits {
-        segment_bytes: 64 << 10,
-        batch_bytes_max: 24 << 10,
-        entry_bytes_max: 12 << 10,
-        state_bytes_max: 8 << 10,
-        segments_max: 12,
+        segment_bytes: 28 << 10,
+        batch_bytes_max: 12 << 10,
+        entry_bytes_max: 8 << 10,
+        state_bytes_max: 4 << 10,
+        segments_max: 10,
         segments_reserved: 2,
-        segments_ready: 2,
-        cache_bytes: 16 << 10,
-        read_bytes_max: 16 << 10,
-        rewrite_bytes_max: 16 << 10,
+        segments_ready: 1,
+        cache_bytes: 8 << 10,
+        read_bytes_max: 8 << 10,
+        rewrite_bytes_max: 4 << 10,
     };
 
     /// Fails at compile time, or at the first opening, where the bounds do not fit each other.
     pub const fn check(&self) {
         let block = BLOCK_BYTES as u32;
-        assert!(self.segment_bytes.is_multiple_of(block), "a segment is whole blocks");
-        assert!(self.batch_bytes_max.is_multiple_of(block), "a batch is whole blocks");
-        assert!(self.batch_bytes_max * 2 + block <= self.segment_bytes, "a segment is well used");
-        assert!(self.entry_bytes_max + block <= self.batch_bytes_max, "an entry fits a batch");
-        assert!(self.state_bytes_max + block <= self.batch_bytes_max, "a state fits a batch");
-        assert!(self.segments_reserved >= 2, "one to truncate in, one to list less");
-        assert!(self.segments_max > self.segments_reserved + 1, "entries need a segment");
-        assert!(self.segments_max as usize <= LIVE_SEGMENTS_MAX, "a header lists all segments");
+        assert!(
+            self.segment_bytes.is_multiple_of(block),
+            "a segment is whole blocks"
+        );
+        assert!(
+            self.batch_bytes_max.is_multiple_of(block),
+            "a batch is whole blocks"
+        );
+        assert!(
+            self.batch_bytes_max * 2 + block <= self.segment_bytes,
+            "a segment is well used"
+        );
+        assert!(
+            self.entry_bytes_max + block <= self.batch_bytes_max,
+            "an entry fits a batch"
+        );
+        assert!(
+            self.state_bytes_max + block <= self.batch_bytes_max,
+            "a state fits a batch"
+        );
+        assert!(
+            self.segments_reserved >= 2,
+            "one to truncate in, one to list less"
+        );
+        assert!(
+            self.segments_max > self.segments_reserved + 1,
+            "entries need a segment"
+        );
+        assert!(
+            self.segments_max as usize <= LIVE_SEGMENTS_MAX,
+            "a header lists all segments"
+        );
         assert!(self.segments_ready >= 1, "rotation finds a segment");
     }
 }

@@ -141,8 +141,7 @@ impl Log {
     /// A log that does not exist yet. It takes records at once; they leave when its first segment is
     /// there.
     pub fn create(id: LogId, limits: Limits) -> Log {
-        let pool = Pool::new(Vec::new(), []);
-        Log::assemble(id, limits, pool, Opening::Waiting, 1)
+        Log::assemble(id, limits, Pool::new(Vec::new(), []), Opening::Waiting, 1)
     }
 
     pub(crate) fn assemble(
@@ -198,7 +197,13 @@ impl Log {
 
     /// The batch that the records given so far leave in, or have left in.
     pub fn last_lsn(&self) -> Lsn {
-        if self.pending.is_empty() { Lsn(self.next_lsn.0 - 1) } else { self.next_lsn }
+        // The first batch of an opening carries no records.
+        let first = u64::from(matches!(self.stage, Opening::Syncing(_) | Opening::Waiting));
+        if self.pending.is_empty() {
+            Lsn(self.next_lsn.0 - 1)
+        } else {
+            Lsn(self.next_lsn.0 + first)
+        }
     }
 
     /// Batches sealed and not durable.
@@ -219,6 +224,16 @@ impl Log {
     /// The regions the log knows, tombstones included, in the order it came to know them.
     pub fn regions(&self) -> impl Iterator<Item = RegionId> + '_ {
         self.regions.iter().map(|region| region.id)
+    }
+
+    /// Memory held for regions and logged entries, cached payloads not counted.
+    pub fn memory_bytes(&self) -> u64 {
+        self.regions.iter().map(Region::memory_bytes).sum()
+    }
+
+    /// Payloads held in memory, with their overhead.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes
     }
 
     /// The region's last index, if the log knows the region.
@@ -244,12 +259,18 @@ impl Log {
 
     /// The region's newest hard state.
     pub fn hard_state(&self, region: RegionId) -> Option<&Bytes> {
-        self.region(region)?.hard_state.as_ref().map(|state| &state.payload)
+        self.region(region)?
+            .hard_state
+            .as_ref()
+            .map(|state| &state.payload)
     }
 
     /// The region's newest meta.
     pub fn meta(&self, region: RegionId) -> Option<&Bytes> {
-        self.region(region)?.meta.as_ref().map(|state| &state.payload)
+        self.region(region)?
+            .meta
+            .as_ref()
+            .map(|state| &state.payload)
     }
 
     /// Whether the region's newest meta is a tombstone.
@@ -258,7 +279,9 @@ impl Log {
     }
 
     pub(crate) fn region(&self, id: RegionId) -> Option<&Region> {
-        self.places.get(&id).map(|place| &self.regions[*place as usize])
+        self.places
+            .get(&id)
+            .map(|place| &self.regions[*place as usize])
     }
 
     /// The region's place, made if it is new.
@@ -278,12 +301,17 @@ impl Log {
     ///
     /// Either all entries are taken or, refused, none.
     pub fn append(&mut self, region: RegionId, entries: &[Entry]) -> Result<(), Refused> {
-        let Some(first) = entries.first() else { return Ok(()) };
+        let Some(first) = entries.first() else {
+            return Ok(());
+        };
         let limit = self.limits.entry_bytes_max as usize;
         let mut bytes = 0;
         for entry in entries {
             if entry.payload.len() > limit {
-                return Err(Refused::TooLarge { bytes: entry.payload.len(), limit });
+                return Err(Refused::TooLarge {
+                    bytes: entry.payload.len(),
+                    limit,
+                });
             }
             bytes += entry.payload.len() + 8;
         }
@@ -291,26 +319,47 @@ impl Log {
         let place = self.enter(region);
         let known = &mut self.regions[place as usize];
         assert!(!known.tombstone, "region {region} is a tombstone");
-        assert!(first.index > known.truncated.0, "region {region}: entry {} is truncated", first.index);
-        assert!(first.index <= known.last() + 1, "region {region}: a gap before {}", first.index);
+        assert!(
+            first.index > known.truncated.0,
+            "region {region}: entry {} is truncated",
+            first.index
+        );
+        assert!(
+            first.index <= known.last() + 1,
+            "region {region}: a gap before {}",
+            first.index
+        );
         if first.index <= known.last() {
             self.cache.left(known.cut_tail(first.index));
         }
         let mut cached = 0;
         for (position, entry) in entries.iter().enumerate() {
-            assert_eq!(entry.index, first.index + position as u64, "region {region}: order");
+            assert_eq!(
+                entry.index,
+                first.index + position as u64,
+                "region {region}: order"
+            );
             let checksum = crc32fast::hash(&entry.payload);
             let len = entry.payload.len();
             self.make_room(len);
             let known = &mut self.regions[place as usize];
             known.push(
                 entry.term,
-                Place { segment: UNSEALED, offset: 0, len: len as u32, checksum },
+                Place {
+                    segment: UNSEALED,
+                    offset: 0,
+                    len: len as u32,
+                    checksum,
+                },
             );
             known.cache.push_back(entry.payload.clone());
             cached += cached_bytes(&entry.payload);
-            let payload = Payload { bytes: entry.payload.clone(), checksum };
-            self.pending.push_entry(region, place, entry.index, entry.term, payload);
+            let payload = Payload {
+                bytes: entry.payload.clone(),
+                checksum,
+            };
+            self.pending
+                .push_entry(region, place, entry.index, entry.term, payload);
         }
         let last = self.regions[place as usize].last();
         self.cache.came(place, last, cached);
@@ -323,9 +372,18 @@ impl Log {
         self.make_room(payload.len());
         let place = self.enter(region);
         let checksum = crc32fast::hash(&payload);
-        self.pending.push_hard_state(region, Payload { bytes: payload.clone(), checksum });
+        self.pending.push_hard_state(
+            region,
+            Payload {
+                bytes: payload.clone(),
+                checksum,
+            },
+        );
         let known = &mut self.regions[place as usize];
-        known.hard_state = Some(State { payload, segment: UNSEALED });
+        known.hard_state = Some(State {
+            payload,
+            segment: UNSEALED,
+        });
         Ok(())
     }
 
@@ -334,9 +392,12 @@ impl Log {
         self.admit_state(&meta.payload)?;
         let place = self.enter(region);
         let before = self.regions[place as usize].truncated;
-        assert!(meta.truncated.0 >= before.0 || meta.reset, "region {region}: truncated goes back");
-        let flags =
-            if meta.reset { META_RESET } else { 0 } | if meta.tombstone { META_TOMBSTONE } else { 0 };
+        assert!(
+            meta.truncated.0 >= before.0 || meta.reset,
+            "region {region}: truncated goes back"
+        );
+        let flags = if meta.reset { META_RESET } else { 0 }
+            | if meta.tombstone { META_TOMBSTONE } else { 0 };
         self.push_meta(place, flags, meta.truncated, meta.payload);
         self.apply_meta(place, flags, meta.truncated);
         self.purge.due = true;
@@ -353,8 +414,19 @@ impl Log {
         self.make_room(payload.len());
         let checksum = crc32fast::hash(&payload);
         let known = &mut self.regions[place as usize];
-        known.meta = Some(State { payload: payload.clone(), segment: UNSEALED });
-        self.pending.push_meta(known.id, flags, truncated, Payload { bytes: payload, checksum });
+        known.meta = Some(State {
+            payload: payload.clone(),
+            segment: UNSEALED,
+        });
+        self.pending.push_meta(
+            known.id,
+            flags,
+            truncated,
+            Payload {
+                bytes: payload,
+                checksum,
+            },
+        );
     }
 
     /// What a meta does to the region's entries; the same when it is given and when it is recovered.
@@ -373,14 +445,18 @@ impl Log {
 
     /// Everything up to the index is applied: its payloads may leave memory.
     pub fn applied(&mut self, region: RegionId, index: u64) {
-        let Some(&place) = self.places.get(&region) else { return };
+        let Some(&place) = self.places.get(&region) else {
+            return;
+        };
         let known = &mut self.regions[place as usize];
         known.applied = known.applied.max(index);
     }
 
     /// Everything up to the index is in the state store for good: a replay starts behind it.
     pub fn checkpointed(&mut self, region: RegionId, index: u64) {
-        let Some(&place) = self.places.get(&region) else { return };
+        let Some(&place) = self.places.get(&region) else {
+            return;
+        };
         let known = &mut self.regions[place as usize];
         known.checkpointed = known.checkpointed.max(index);
         let freed = known.trim();
@@ -391,7 +467,10 @@ impl Log {
     fn admit_state(&mut self, payload: &Bytes) -> Result<(), Refused> {
         let limit = self.limits.state_bytes_max as usize;
         if payload.len() > limit {
-            return Err(Refused::TooLarge { bytes: payload.len(), limit });
+            return Err(Refused::TooLarge {
+                bytes: payload.len(),
+                limit,
+            });
         }
         self.admit(payload.len(), 1, false)
     }
@@ -415,17 +494,22 @@ impl Log {
         // A batch never spans two segments, so the end of each may go unused.
         let usable = u64::from(self.limits.segment_bytes) - BLOCK_BYTES as u64 - batch_max;
         let segments = ahead.div_ceil(usable);
+        let reserved = if entries {
+            u64::from(self.limits.segments_reserved)
+        } else {
+            0
+        };
         let free = u64::from(self.pool.free_count());
-        let possible = free
-            + u64::from(self.pool.creating_count())
-            + u64::from(self.pool.creatable_count(&self.limits));
-        let reserved = if entries { u64::from(self.limits.segments_reserved) } else { 0 };
-        // What waits for a file, or for the first header, is bounded by one batch.
-        let placed = self.stage == Opening::Open && free >= segments;
-        if possible < segments + reserved || (ahead > batch_max && !placed) {
-            return Err(Refused::Full);
+        // Only files that exist count: a full disk makes no more of them.
+        let placed = self.stage == Opening::Open && free >= segments + reserved;
+        // A log that is just being created gathers one batch until its files are there.
+        let fresh = self.opening == 1 && self.stage != Opening::Open && !self.pool.is_starved();
+        let one_batch = ahead <= batch_max;
+        if placed || (one_batch && (fresh || (!entries && free > 0))) {
+            Ok(())
+        } else {
+            Err(Refused::Full)
         }
-        Ok(())
     }
 
     /// Seals what was gathered if a payload more would not fit its batch.
@@ -527,16 +611,33 @@ impl Log {
         };
         let sequence = low_bits(segment.sequence);
         let write = match header {
-            None => Write { lsn, slot: segment.slot, offset, len },
-            Some(_) => {
-                Write { lsn, slot: segment.slot, offset: 0, len: len + BLOCK_BYTES as u32 }
-            }
+            None => Write {
+                lsn,
+                slot: segment.slot,
+                offset,
+                len,
+            },
+            Some(_) => Write {
+                lsn,
+                slot: segment.slot,
+                offset: 0,
+                len: len + BLOCK_BYTES as u32,
+            },
         };
         self.settle_places(sequence, offset);
         let spare = gathered.unwrap_or_else(|| self.spare.pop().unwrap_or_default());
         let pending = core::mem::replace(&mut self.pending, spare);
-        self.in_flight.push_back(InFlight { lsn, durable: false, names: self.durable });
-        self.sealed.push_back(Sealed { write, pending, header, position });
+        self.in_flight.push_back(InFlight {
+            lsn,
+            durable: false,
+            names: self.durable,
+        });
+        self.sealed.push_back(Sealed {
+            write,
+            pending,
+            header,
+            position,
+        });
         self.effects.push(Effect::Write(write));
         if opening {
             self.stage = Opening::Announced;
@@ -550,11 +651,20 @@ impl Log {
         let mut payloads = self.pending.payloads.iter().rev();
         for record in self.pending.records.iter().rev() {
             let mut step = || {
-                at -= payloads.next().expect("every record has its payloads").bytes.len();
+                at -= payloads
+                    .next()
+                    .expect("every record has its payloads")
+                    .bytes
+                    .len();
                 at as u32
             };
             match *record {
-                Record::Entries { place, first, count, .. } => {
+                Record::Entries {
+                    place,
+                    first,
+                    count,
+                    ..
+                } => {
                     let region = &mut self.regions[place as usize];
                     for index in (first..first + u64::from(count)).rev() {
                         let offset = step();
@@ -590,7 +700,10 @@ impl Log {
         self.purge.unlist(&mut self.segments, self.next_lsn);
         self.rotate_wanted = false;
         let sequence = self.next_sequence;
-        assert!(sequence.0 < u64::from(UNSEALED), "segments are numbered in 32 bits");
+        assert!(
+            sequence.0 < u64::from(UNSEALED),
+            "segments are numbered in 32 bits"
+        );
         self.next_sequence.0 += 1;
         self.segments.push_back(Segment {
             sequence,
@@ -608,7 +721,11 @@ impl Log {
             sequence: segment.sequence,
             opening: segment.opening,
             first: segment.first,
-            last: if segment.sequence == growing { OPEN } else { segment.last },
+            last: if segment.sequence == growing {
+                OPEN
+            } else {
+                segment.last
+            },
             slot: segment.slot,
         });
         Some(Header {
@@ -633,7 +750,10 @@ impl Log {
     /// the order of their lsn.
     pub fn encode(&mut self, write: &Write, buffer: &mut [u8]) {
         let mut sealed = self.sealed.pop_front().expect("a sealed batch");
-        assert_eq!(sealed.write, *write, "batches are encoded in the order of their lsn");
+        assert_eq!(
+            sealed.write, *write,
+            "batches are encoded in the order of their lsn"
+        );
         assert_eq!(buffer.len(), write.len as usize, "a buffer fits its write");
         sealed.position.previous = self.previous_checksum;
         let body = match &mut sealed.header {
@@ -660,7 +780,10 @@ impl Log {
         if self.failed {
             return;
         }
-        let Some(position) = self.in_flight.front().and_then(|front| lsn.0.checked_sub(front.lsn.0))
+        let Some(position) = self
+            .in_flight
+            .front()
+            .and_then(|front| lsn.0.checked_sub(front.lsn.0))
         else {
             assert!(self.mutant != Mutant::None, "lsn {lsn} is not in flight");
             return;

@@ -21,7 +21,12 @@ impl Pool {
     /// A pool over files that exist; all but `live` are free. `unusable` files are made anew.
     pub fn new(free: Vec<Slot>, live: impl IntoIterator<Item = Slot>) -> Pool {
         let known = free.iter().copied().chain(live).collect();
-        Pool { free, creating: Vec::new(), known, starved: false }
+        Pool {
+            free,
+            creating: Vec::new(),
+            known,
+            starved: false,
+        }
     }
 
     pub fn free_count(&self) -> u32 {
@@ -34,28 +39,42 @@ impl Pool {
 
     /// How many more files may be made; none while the disk is full.
     pub fn creatable_count(&self, limits: &Limits) -> u32 {
-        if self.starved { 0 } else { limits.segments_max.saturating_sub(self.known.len() as u32) }
+        if self.starved {
+            0
+        } else {
+            limits.segments_max.saturating_sub(self.known.len() as u32)
+        }
     }
 
     /// Asks for files until so many are free or on their way as should be ready.
     pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
-        let ready = limits.segments_ready.max(limits.segments_reserved);
-        while self.free_count() + self.creating_count() < ready && self.creatable_count(limits) > 0 {
+        let ready = limits.segments_ready + limits.segments_reserved;
+        while self.free_count() + self.creating_count() < ready && self.creatable_count(limits) > 0
+        {
             let slot = (1..).map(Slot).find(|slot| !self.known.contains(slot));
             let slot = slot.expect("fewer slots than numbers");
             self.known.insert(slot);
             self.creating.push(slot);
-            effects.push(Effect::Create { slot, bytes: limits.segment_bytes });
+            effects.push(Effect::Create {
+                slot,
+                bytes: limits.segment_bytes,
+            });
         }
     }
 
     pub fn created(&mut self, slot: Slot) {
-        assert!(self.forget_creation(slot), "slot {slot} was not being created");
+        assert!(
+            self.forget_creation(slot),
+            "slot {slot} was not being created"
+        );
         self.free.push(slot);
     }
 
     pub fn create_failed(&mut self, slot: Slot) {
-        assert!(self.forget_creation(slot), "slot {slot} was not being created");
+        assert!(
+            self.forget_creation(slot),
+            "slot {slot} was not being created"
+        );
         self.known.remove(&slot);
         self.starved = true;
     }
@@ -77,11 +96,20 @@ impl Pool {
 
     pub fn take(&mut self) -> Option<Slot> {
         // The one freed longest ago: its old readers are gone for sure, and wear is spread.
-        if self.free.is_empty() { None } else { Some(self.free.remove(0)) }
+        if self.free.is_empty() {
+            None
+        } else {
+            Some(self.free.remove(0))
+        }
     }
 
-    pub fn give_back(&mut self, slot: Slot) {
-        assert!(self.known.contains(&slot) && !self.free.contains(&slot), "slot {slot} is not out");
-        self.free.push(slot);
+    /// A slot is free again; `at_once` hands it out before all others, which only a planted bug wants.
+    pub fn give_back(&mut self, slot: Slot, at_once: bool) {
+        assert!(
+            self.known.contains(&slot) && !self.free.contains(&slot),
+            "slot {slot} is not out"
+        );
+        let position = if at_once { 0 } else { self.free.len() };
+        self.free.insert(position, slot);
     }
 }

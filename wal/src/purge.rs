@@ -56,8 +56,18 @@ impl Purge {
         segments.retain(|segment| {
             let goes = going.contains(&segment.sequence);
             if goes {
-                let &Segment { sequence, slot, readers, .. } = segment;
-                self.leaving.push(Leaving { sequence, slot, readers, header });
+                let &Segment {
+                    sequence,
+                    slot,
+                    readers,
+                    ..
+                } = segment;
+                self.leaving.push(Leaving {
+                    sequence,
+                    slot,
+                    readers,
+                    header,
+                });
             }
             !goes
         });
@@ -66,7 +76,10 @@ impl Purge {
     /// At a new opening: segments without a record that counts are not listed any more.
     pub fn end_empty(&mut self, segments: &mut VecDeque<Segment>, header: Lsn) {
         self.going.extend(
-            segments.iter().filter(|segment| segment.records == 0).map(|segment| segment.sequence),
+            segments
+                .iter()
+                .filter(|segment| segment.records == 0)
+                .map(|segment| segment.sequence),
         );
         self.unlist(segments, header);
     }
@@ -104,7 +117,11 @@ impl Log {
     /// The regions whose entries keep the oldest segment, at most so many: those to truncate, or to
     /// checkpoint by a rotation of the memtable.
     pub fn oldest_holders(&self, most: usize) -> Vec<Holder> {
-        let Some(oldest) = self.segments.front().map(|segment| low_bits(segment.sequence)) else {
+        let Some(oldest) = self
+            .segments
+            .front()
+            .map(|segment| low_bits(segment.sequence))
+        else {
             return Vec::new();
         };
         let holds = |place: &crate::region::Place| place.segment <= oldest;
@@ -145,7 +162,11 @@ impl Log {
         self.purge.due = false;
         self.purge.looked_at = self.next_lsn;
         self.rewrite_states();
-        let needed = self.regions.iter().map(|region| region.oldest_segment()).min();
+        let needed = self
+            .regions
+            .iter()
+            .map(|region| region.oldest_segment())
+            .min();
         let needed = needed.unwrap_or(UNSEALED);
         let growing = self.segments.back().expect("an open log has one").sequence;
         let found: Vec<Sequence> = self
@@ -165,16 +186,21 @@ impl Log {
     /// Writes anew the states that alone keep the oldest segment, a bounded number of bytes at a time.
     fn rewrite_states(&mut self) {
         let gone = &self.purge.going;
-        let Some(oldest) = self.segments.iter().find(|segment| !gone.contains(&segment.sequence))
+        let Some(oldest) = self
+            .segments
+            .iter()
+            .find(|segment| !gone.contains(&segment.sequence))
         else {
             return;
         };
         let oldest = low_bits(oldest.sequence);
         let growing = low_bits(self.segments.back().expect("an open log has one").sequence);
-        let held_by_entries = self
-            .regions
-            .iter()
-            .any(|region| region.places.front().is_some_and(|place| place.segment <= oldest));
+        let held_by_entries = self.regions.iter().any(|region| {
+            region
+                .places
+                .front()
+                .is_some_and(|place| place.segment <= oldest)
+        });
         if held_by_entries || oldest == growing {
             return;
         }
@@ -185,7 +211,10 @@ impl Log {
             }
             let region = &self.regions[place];
             let id = region.id;
-            let hard_state = region.hard_state.clone().filter(|state| state.segment <= oldest);
+            let hard_state = region
+                .hard_state
+                .clone()
+                .filter(|state| state.segment <= oldest);
             let meta = region.meta.clone().filter(|state| state.segment <= oldest);
             let (truncated, tombstone) = (region.truncated, region.tombstone);
             let bytes = [&hard_state, &meta]
@@ -199,7 +228,8 @@ impl Log {
             }
             left -= bytes as u64;
             if let Some(state) = hard_state {
-                self.set_hard_state(id, state.payload).expect("a state was admitted before");
+                self.set_hard_state(id, state.payload)
+                    .expect("a state was admitted before");
             }
             if let Some(state) = meta {
                 let flags = if tombstone { META_TOMBSTONE } else { 0 };
@@ -212,22 +242,28 @@ impl Log {
     pub(crate) fn release(&mut self) {
         let durable = self.durable;
         let early = self.mutant == Mutant::PurgeEarly;
-        if let Some((rests_on, found)) =
-            self.purge.found.take_if(|(rests_on, _)| *rests_on <= durable || early)
+        if let Some((rests_on, found)) = self
+            .purge
+            .found
+            .take_if(|(rests_on, _)| *rests_on <= durable || early)
         {
             debug_assert!(rests_on <= durable || early);
             self.purge.going.extend(found);
         }
-        if self.mutant == Mutant::ReuseListed {
+        let reuse_listed = self.mutant == Mutant::ReuseListed;
+        if reuse_listed {
             let next = self.next_lsn;
             self.purge.unlist(&mut self.segments, next);
-            self.purge.leaving.iter_mut().for_each(|leaving| leaving.header = durable);
+            self.purge
+                .leaving
+                .iter_mut()
+                .for_each(|leaving| leaving.header = durable);
         }
         let pool = &mut self.pool;
         self.purge.leaving.retain(|leaving| {
             let stays = leaving.header > durable || leaving.readers > 0;
             if !stays {
-                pool.give_back(leaving.slot);
+                pool.give_back(leaving.slot, reuse_listed || early);
             }
             stays
         });
@@ -236,10 +272,17 @@ impl Log {
     /// A read in the segment is over.
     pub(crate) fn reader_left(&mut self, sequence: u32) {
         let is = |other: Sequence| low_bits(other) == sequence;
-        if let Some(segment) = self.segments.iter_mut().find(|segment| is(segment.sequence)) {
+        if let Some(segment) = self
+            .segments
+            .iter_mut()
+            .find(|segment| is(segment.sequence))
+        {
             segment.readers -= 1;
-        } else if let Some(leaving) =
-            self.purge.leaving.iter_mut().find(|leaving| is(leaving.sequence))
+        } else if let Some(leaving) = self
+            .purge
+            .leaving
+            .iter_mut()
+            .find(|leaving| is(leaving.sequence))
         {
             leaving.readers -= 1;
         }

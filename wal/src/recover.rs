@@ -82,6 +82,8 @@ struct Scan {
     /// Everything before is accepted, or searched.
     at: usize,
     done: bool,
+    /// Why a listed segment is not there.
+    bad: Option<&'static str>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -154,7 +156,11 @@ impl Recovery {
             Stage::Heads => {
                 let (slot, _) = *self.slots.get(self.heads_issued)?;
                 self.heads_issued += 1;
-                Need { slot, offset: 0, len: HEAD_BYTES }
+                Need {
+                    slot,
+                    offset: 0,
+                    len: HEAD_BYTES,
+                }
             }
             Stage::Segments => {
                 let segment_bytes = self.limits.segment_bytes;
@@ -163,7 +169,11 @@ impl Recovery {
                     .iter_mut()
                     .find(|scan| !scan.done && scan.issued < segment_bytes)?;
                 let len = PIECE_BYTES.min(segment_bytes - scan.issued);
-                let need = Need { slot: scan.slot, offset: scan.issued, len };
+                let need = Need {
+                    slot: scan.slot,
+                    offset: scan.issued,
+                    len,
+                };
                 scan.issued += len;
                 need
             }
@@ -183,7 +193,11 @@ impl Recovery {
 
     /// The bytes of the read wanted longest ago.
     pub fn feed(&mut self, need: Need, bytes: &[u8]) -> Result<(), Corrupt> {
-        assert_eq!(self.wanted.pop_front(), Some(need), "reads are fed in the order they were wanted");
+        assert_eq!(
+            self.wanted.pop_front(),
+            Some(need),
+            "reads are fed in the order they were wanted"
+        );
         match self.stage {
             Stage::Heads => self.feed_head(need, bytes),
             Stage::Segments => {
@@ -196,11 +210,19 @@ impl Recovery {
 
     fn feed_head(&mut self, need: Need, bytes: &[u8]) -> Result<(), Corrupt> {
         let header = Header::decode(bytes).and_then(|header| {
-            if header.slot == need.slot { Ok(header) } else { Err("the header is of another file") }
+            if header.slot == need.slot {
+                Ok(header)
+            } else {
+                Err("the header is of another file")
+            }
         });
         let blank = bytes.iter().all(|byte| *byte == 0);
         self.heads.push((need.slot, header, blank));
-        if self.heads.len() == self.slots.len() { self.choose() } else { Ok(()) }
+        if self.heads.len() == self.slots.len() {
+            self.choose()
+        } else {
+            Ok(())
+        }
     }
 
     /// All headers are there: which one counts, and what to read.
@@ -217,7 +239,13 @@ impl Recovery {
             };
             if let Some(why) = why {
                 let (segment, lsn) = (header.sequence, header.first);
-                return Err(Corrupt { slot: *slot, segment, offset: 0, lsn, why });
+                return Err(Corrupt {
+                    slot: *slot,
+                    segment,
+                    offset: 0,
+                    lsn,
+                    why,
+                });
             }
             let newer = |other: &Header| {
                 (header.opening, header.sequence) > (other.opening, other.sequence)
@@ -229,45 +257,57 @@ impl Recovery {
         if let Some(header) = &newest {
             self.evidence = header.durable;
             for live in &header.live {
-                self.check_listed(live)?;
-                self.scans.push_back(Scan::new(live.slot, Some(*live)));
+                let bad = self.check_listed(live).err();
+                self.scans.push_back(Scan {
+                    bad,
+                    ..Scan::new(live.slot, Some(*live))
+                });
             }
         }
         for (slot, header, blank) in &self.heads {
-            if header.is_err() && !blank {
+            let listed = self.scans.iter().any(|scan| scan.slot == *slot);
+            if header.is_err() && !blank && !listed {
                 self.scans.push_back(Scan::new(*slot, None));
             }
         }
         self.newest = newest;
-        self.stage = if self.scans.is_empty() { Stage::Finished } else { Stage::Segments };
-        self.start_segment()
+        self.stage = Stage::Segments;
+        self.start_segment()?;
+        self.advance()
     }
 
-    /// A listed segment is there and says of itself what the list says.
-    fn check_listed(&self, live: &Live) -> Result<(), Corrupt> {
-        let corrupt = |why| Corrupt {
-            slot: live.slot,
-            segment: live.sequence,
-            offset: 0,
-            lsn: live.first,
-            why,
-        };
+    /// Whether a listed segment is there and says of itself what the list says. If not, its header may
+    /// have been in flight together with the one that lists it; the evidence decides.
+    fn check_listed(&self, live: &Live) -> Result<(), &'static str> {
         let head = self.heads.iter().find(|(slot, _, _)| *slot == live.slot);
-        let Some((_, header, _)) = head else {
-            return Err(corrupt("the file of a live segment is missing"));
-        };
-        let header = header.as_ref().map_err(|why| corrupt(why))?;
+        let (_, header, _) = head.ok_or("the file of a live segment is missing")?;
+        let header = header.as_ref().map_err(|why| *why)?;
         let same = (header.sequence, header.opening, header.first)
             == (live.sequence, live.opening, live.first);
-        if same { Ok(()) } else { Err(corrupt("the file of a live segment holds another one")) }
+        if same {
+            Ok(())
+        } else {
+            Err("the file of a live segment holds another one")
+        }
     }
 
     /// The next segment's own header says where its chain begins.
     fn start_segment(&mut self) -> Result<(), Corrupt> {
-        let Some(Scan { live: Some(live), .. }) = self.scans.front() else { return Ok(()) };
-        let live = *live;
+        let Some(Scan {
+            live: Some(live),
+            bad,
+            ..
+        }) = self.scans.front()
+        else {
+            return Ok(());
+        };
+        let (live, bad) = (*live, *bad);
         let head = self.heads.iter().find(|(slot, _, _)| *slot == live.slot);
-        let header = head.and_then(|(_, header, _)| header.as_ref().ok()).expect("checked before");
+        if head.is_none() {
+            let scan = self.scans.front_mut().expect("looked at above");
+            scan.issued = self.limits.segment_bytes;
+            scan.fed = self.limits.segment_bytes;
+        }
         self.log.segments.push_back(Segment {
             sequence: live.sequence,
             opening: live.opening,
@@ -277,7 +317,20 @@ impl Recovery {
             records: 0,
             readers: 0,
         });
-        if self.cut.is_none() {
+        if self.cut.is_some() {
+            return Ok(());
+        }
+        if let Some(why) = bad {
+            let (slot, segment, lsn) = (live.slot, live.sequence, live.first);
+            self.accepted = self.accepted.max(Lsn(live.first.0 - 1));
+            self.cut = Some(Cut {
+                slot,
+                segment,
+                offset: 0,
+                lsn,
+                why,
+            });
+        } else if let Some((_, Ok(header), _)) = head {
             // What was purged between two live segments leaves a gap that the list accounts for.
             self.accepted = Lsn(live.first.0 - 1);
             self.checksum = header.previous;
@@ -286,20 +339,24 @@ impl Recovery {
     }
 
     fn feed_piece(&mut self, need: Need, bytes: &[u8]) {
-        let Some(scan) = self.scans.iter_mut().find(|scan| scan.slot == need.slot) else { return };
+        let Some(scan) = self.scans.iter_mut().find(|scan| scan.slot == need.slot) else {
+            return;
+        };
         if scan.done {
             return;
         }
         debug_assert_eq!(scan.fed, need.offset);
         if scan.buffer.capacity() == 0 {
-            scan.buffer.reserve_exact(self.limits.segment_bytes as usize);
+            scan.buffer
+                .reserve_exact(self.limits.segment_bytes as usize);
         }
         let bytes = &bytes[..bytes.len().min(need.len as usize)];
         scan.buffer.extend_from_slice(bytes);
         scan.fed = need.offset + need.len;
         if bytes.len() < need.len as usize {
             // The file ends here: nothing more can come of it.
-            scan.buffer.truncate(scan.buffer.len() / BLOCK_BYTES * BLOCK_BYTES);
+            scan.buffer
+                .truncate(scan.buffer.len() / BLOCK_BYTES * BLOCK_BYTES);
             scan.issued = self.limits.segment_bytes;
             scan.fed = self.limits.segment_bytes;
         }
@@ -339,7 +396,8 @@ impl Recovery {
                 // A batch may go on in a piece that was not fed yet.
                 let unread = rest.len() < BLOCK_BYTES;
                 let longer = Batch::length_hint(rest).is_some_and(|len| {
-                    len as usize > rest.len() && scan.at + len as usize <= self.limits.segment_bytes as usize
+                    len as usize > rest.len()
+                        && scan.at + len as usize <= self.limits.segment_bytes as usize
                 });
                 if unread || longer {
                     return;
@@ -393,15 +451,19 @@ impl Recovery {
         batch.for_each(|found| {
             records += 1;
             match found {
-                Found::Entry { region, index, term, payload, at: within, checksum } => {
+                Found::Entry {
+                    region,
+                    index,
+                    term,
+                    payload,
+                    at: within,
+                    checksum,
+                } => {
                     let place = log.enter(region) as usize;
                     let known = &mut log.regions[place];
-                    if index <= known.floor {
-                        // Below what a later truncation left: nothing reads it any more.
-                        return;
-                    }
-                    if index > known.last() + 1 {
-                        // What lay between was purged; the truncation that allowed it comes later.
+                    if index > known.last() + 1 || index <= known.floor {
+                        // What lay between, or before a run that this one replaces, was purged; the
+                        // truncation that allowed it comes later.
                         let truncated = known.truncated;
                         known.reset((index - 1, 0));
                         known.truncated = truncated;
@@ -409,14 +471,27 @@ impl Recovery {
                         known.cut_tail(index);
                     }
                     let len = payload.len() as u32;
-                    known.push(term, Place { segment, offset: at + within, len, checksum });
+                    known.push(
+                        term,
+                        Place {
+                            segment,
+                            offset: at + within,
+                            len,
+                            checksum,
+                        },
+                    );
                 }
                 Found::HardState { region, payload } => {
                     let place = log.enter(region) as usize;
                     let payload = Bytes::copy_from_slice(payload);
                     log.regions[place].hard_state = Some(State { payload, segment });
                 }
-                Found::Meta { region, flags, truncated, payload } => {
+                Found::Meta {
+                    region,
+                    flags,
+                    truncated,
+                    payload,
+                } => {
                     let place = log.enter(region);
                     let payload = Bytes::copy_from_slice(payload);
                     log.regions[place as usize].meta = Some(State { payload, segment });
@@ -433,17 +508,24 @@ impl Recovery {
     /// acknowledged is evidence.
     fn search(&mut self, scan: &mut Scan) {
         let complete = scan.fed == self.limits.segment_bytes;
-        let newest = self.newest.as_ref().map(|header| (header.opening, header.sequence));
+        let newest = self
+            .newest
+            .as_ref()
+            .map(|header| (header.opening, header.sequence));
         while scan.at + BLOCK_BYTES <= scan.buffer.len() {
             let rest = &scan.buffer[scan.at..];
             let hint = Batch::length_hint(rest);
-            if !complete && hint.is_some_and(|len| len as usize > rest.len() && len <= self.limits.batch_bytes_max) {
+            if !complete
+                && hint.is_some_and(|len| {
+                    len as usize > rest.len() && len <= self.limits.batch_bytes_max
+                })
+            {
                 return;
             }
             if hint.is_some() {
-                let cut_here = self.cut.is_some_and(|cut| {
-                    cut.slot == scan.slot && cut.offset as usize == scan.at
-                });
+                let cut_here = self
+                    .cut
+                    .is_some_and(|cut| cut.slot == scan.slot && cut.offset as usize == scan.at);
                 if let Ok(batch) = Batch::decode(rest) {
                     let position = batch.position;
                     let identity = (position.opening, position.sequence);
@@ -468,16 +550,34 @@ impl Recovery {
     fn judge(&mut self) -> Result<(), Corrupt> {
         let missing = Lsn(self.accepted.0 + 1);
         if self.evidence >= missing && self.mutant != Mutant::DamageIsTail {
-            let place = self.cut.map(|cut| (cut.slot, cut.segment, cut.offset, cut.lsn, cut.why));
-            let none = (Slot(0), Sequence(0), 0, missing, "a later batch says that this one was acknowledged");
+            let place = self
+                .cut
+                .map(|cut| (cut.slot, cut.segment, cut.offset, cut.lsn, cut.why));
+            let none = (
+                Slot(0),
+                Sequence(0),
+                0,
+                missing,
+                "a later batch says that this one was acknowledged",
+            );
             let (slot, segment, offset, lsn, why) = place.unwrap_or(none);
-            return Err(Corrupt { slot, segment, offset, lsn, why });
+            return Err(Corrupt {
+                slot,
+                segment,
+                offset,
+                lsn,
+                why,
+            });
         }
         for region in &self.log.regions {
             if region.floor > region.truncated.0 && self.mutant != Mutant::DamageIsTail {
                 let first = region.places.front();
                 let sequence = Sequence(first.map_or(0, |place| u64::from(place.segment)));
-                let segment = self.log.segments.iter().find(|segment| segment.sequence == sequence);
+                let segment = self
+                    .log
+                    .segments
+                    .iter()
+                    .find(|segment| segment.sequence == sequence);
                 return Err(Corrupt {
                     slot: segment.map(|segment| segment.slot).unwrap_or_default(),
                     segment: sequence,
@@ -513,7 +613,10 @@ impl Recovery {
         log.previous_checksum = self.checksum;
         let held: Vec<Slot> = log.segments.iter().map(|segment| segment.slot).collect();
         let whole = u64::from(self.limits.segment_bytes);
-        let free = self.slots.iter().filter(|(slot, bytes)| *bytes >= whole && !held.contains(slot));
+        let free = self
+            .slots
+            .iter()
+            .filter(|(slot, bytes)| *bytes >= whole && !held.contains(slot));
         log.pool = Pool::new(free.map(|(slot, _)| *slot).collect(), held.iter().copied());
         // Segments without a record that counts end with this opening; their slots are free when its
         // header, which does not list them, is durable.
@@ -522,15 +625,36 @@ impl Recovery {
         for region in &mut log.regions {
             region.checkpointed = 0;
         }
-        let syncing = if self.mutant == Mutant::SkipRecoverySync { Vec::new() } else { held };
-        log.effects.extend(syncing.iter().map(|slot| Effect::Sync { slot: *slot }));
-        log.stage = if syncing.is_empty() { Opening::Waiting } else { Opening::Syncing(syncing) };
+        // Free files too: a kill may have left one whose name or length is not durable yet.
+        let found = self
+            .slots
+            .iter()
+            .filter(|(_, bytes)| *bytes >= whole)
+            .map(|(slot, _)| *slot);
+        let skip = self.mutant == Mutant::SkipRecoverySync;
+        let syncing: Vec<Slot> = if skip { Vec::new() } else { found.collect() };
+        log.effects
+            .extend(syncing.iter().map(|slot| Effect::Sync { slot: *slot }));
+        log.stage = if syncing.is_empty() {
+            Opening::Waiting
+        } else {
+            Opening::Syncing(syncing)
+        };
         (log, verdict)
     }
 }
 
 impl Scan {
     fn new(slot: Slot, live: Option<Live>) -> Scan {
-        Scan { slot, live, buffer: Vec::new(), issued: 0, fed: 0, at: 0, done: false }
+        Scan {
+            slot,
+            live,
+            buffer: Vec::new(),
+            issued: 0,
+            fed: 0,
+            at: 0,
+            done: false,
+            bad: None,
+        }
     }
 }

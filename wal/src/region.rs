@@ -87,11 +87,13 @@ impl Region {
     }
 
     pub fn place(&self, index: u64) -> Option<&Place> {
-        self.places.get(usize::try_from(index.checked_sub(self.floor + 1)?).ok()?)
+        self.places
+            .get(usize::try_from(index.checked_sub(self.floor + 1)?).ok()?)
     }
 
     pub fn place_mut(&mut self, index: u64) -> Option<&mut Place> {
-        self.places.get_mut(usize::try_from(index.checked_sub(self.floor + 1)?).ok()?)
+        self.places
+            .get_mut(usize::try_from(index.checked_sub(self.floor + 1)?).ok()?)
     }
 
     pub fn term(&self, index: u64) -> Option<u64> {
@@ -121,7 +123,10 @@ impl Region {
         while self.last() >= index && !self.places.is_empty() {
             let place = self.places.pop_back().expect("not empty");
             self.logged_bytes -= u64::from(place.len);
-            freed += self.cache.pop_back().map_or(0, |payload| cached_bytes(&payload));
+            freed += self
+                .cache
+                .pop_back()
+                .map_or(0, |payload| cached_bytes(&payload));
         }
         while self.terms.back().is_some_and(|(first, _)| *first >= index) {
             self.terms.pop_back();
@@ -149,7 +154,10 @@ impl Region {
         let mut freed = 0;
         while self.floor < floor && !self.places.is_empty() {
             if self.cache.len() == self.places.len() {
-                freed += self.cache.pop_front().map_or(0, |payload| cached_bytes(&payload));
+                freed += self
+                    .cache
+                    .pop_front()
+                    .map_or(0, |payload| cached_bytes(&payload));
             }
             let place = self.places.pop_front().expect("not empty");
             self.logged_bytes -= u64::from(place.len);
@@ -165,9 +173,26 @@ impl Region {
     pub fn evict(&mut self, upto: u64) -> u64 {
         let mut freed = 0;
         while !self.cache.is_empty() && self.cache_first() <= upto {
-            freed += self.cache.pop_front().map_or(0, |payload| cached_bytes(&payload));
+            freed += self
+                .cache
+                .pop_front()
+                .map_or(0, |payload| cached_bytes(&payload));
+        }
+        if self.cache.is_empty() {
+            // Ten thousand idle regions would otherwise keep the room of their busiest time.
+            self.cache.shrink_to(4);
         }
         freed
+    }
+
+    /// Memory held, payloads of entries not counted.
+    pub fn memory_bytes(&self) -> u64 {
+        let places = self.places.capacity() * core::mem::size_of::<Place>();
+        let terms = self.terms.capacity() * core::mem::size_of::<(u64, u64)>();
+        let cache = self.cache.capacity() * core::mem::size_of::<Bytes>();
+        let states = [&self.hard_state, &self.meta].into_iter().flatten();
+        let states = states.map(|state| state.payload.len()).sum::<usize>();
+        (core::mem::size_of::<Region>() + places + terms + cache + states) as u64
     }
 
     /// The oldest segment that holds something of this region.

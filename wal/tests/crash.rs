@@ -27,7 +27,7 @@ fn case(seed: u64, mutant: Mutant, first_cut: Option<u64>, fate: Fate) -> Result
     let mut world = World::new(seed, Limits::SMALL, mutant);
     let regions = [1, 3, 9][(seed % 3) as usize];
     world.steps_left = first_cut;
-    let outcome = live(&mut world, 25, regions);
+    let outcome = live(&mut world, 30, regions);
     let steps = world.steps;
     let mut fate = fate;
     let mut outcome = outcome;
@@ -36,7 +36,13 @@ fn case(seed: u64, mutant: Mutant, first_cut: Option<u64>, fate: Fate) -> Result
         let process_only = world.chance.below(4) == 0;
         world.crash(fate, process_only);
         let _ = outcome;
-        world.recover()?;
+        let verdict = world.recover()?;
+        if std::env::var("CORACLE_REPLAY").is_ok() {
+            println!(
+                "life {life}: {fate:?} {verdict:?}, acknowledged {}",
+                world.acknowledged
+            );
+        }
         fate = Fate::ALL[world.chance.below(5) as usize];
         world.steps_left = Some(match life {
             0 => world.chance.below(6),
@@ -70,14 +76,16 @@ fn caught(seed: u64, mutant: Mutant, cut: Option<u64>, fate: Fate) -> Result<u64
 #[test]
 fn the_power_goes_at_every_effect() {
     let mut cases = 0;
-    for seed in 0..20 * scale() {
+    for seed in 0..60 * scale() {
         let steps = case(seed, Mutant::None, None, Fate::Lost)
             .unwrap_or_else(|why| panic!("seed {seed}, no cut: {why}"));
         for cut in 0..steps {
             for fate in Fate::ALL {
                 cases += 1;
                 if let Err(why) = caught(seed, Mutant::None, Some(cut), fate) {
-                    panic!("seed {seed}, cut at effect {cut}, {fate:?}: {why}; replay with replay_one");
+                    panic!(
+                        "seed {seed}, cut at effect {cut}, {fate:?}: {why}; replay with replay_one"
+                    );
                 }
             }
         }
@@ -89,10 +97,17 @@ fn the_power_goes_at_every_effect() {
 /// `CORACLE_REPLAY=seed,cut,fate` runs one case of the exploration again.
 #[test]
 fn replay_one() {
-    let Ok(replay) = std::env::var("CORACLE_REPLAY") else { return };
+    let Ok(replay) = std::env::var("CORACLE_REPLAY") else {
+        return;
+    };
     let parts: Vec<&str> = replay.split(',').collect();
-    let [seed, cut, fate] = parts[..] else { panic!("CORACLE_REPLAY=seed,cut,fate") };
-    let fate = Fate::ALL.into_iter().find(|known| format!("{known:?}") == fate).expect("a fate");
+    let [seed, cut, fate] = parts[..] else {
+        panic!("CORACLE_REPLAY=seed,cut,fate")
+    };
+    let fate = Fate::ALL
+        .into_iter()
+        .find(|known| format!("{known:?}") == fate)
+        .expect("a fate");
     let (seed, cut) = (seed.parse().expect("a seed"), cut.parse().expect("a cut"));
     case(seed, Mutant::None, Some(cut), fate).expect("no violation");
 }

@@ -65,7 +65,11 @@ pub fn name(slot: Slot) -> String {
 }
 
 fn slot_of(name: &str) -> Option<Slot> {
-    name.strip_prefix("log/")?.strip_suffix(".segment")?.parse().ok().map(Slot)
+    name.strip_prefix("log/")?
+        .strip_suffix(".segment")?
+        .parse()
+        .ok()
+        .map(Slot)
 }
 
 impl World {
@@ -78,7 +82,7 @@ impl World {
             limits,
             mutant,
             model: Model::new(),
-            history: BTreeMap::from([(Lsn(0), Model::new())]),
+            history: BTreeMap::from([(Lsn(0), Model::new()), (Lsn(1), Model::new())]),
             checkpoints: BTreeMap::new(),
             acknowledged: Lsn(0),
             effects: Vec::new(),
@@ -110,7 +114,9 @@ impl World {
         let model = self.model.entry(region).or_default();
         model.entries.retain(|index, _| *index < entry.index);
         model.last = entry.index;
-        model.entries.insert(entry.index, (entry.term, entry.payload));
+        model
+            .entries
+            .insert(entry.index, (entry.term, entry.payload));
         self.remember();
         Ok(())
     }
@@ -147,8 +153,12 @@ impl World {
                 self.log.encode(&write, &mut buffer);
                 self.acknowledge();
                 self.step()?;
-                let started =
-                    self.disk.start_write(&name(write.slot), u64::from(write.offset), &buffer, Durability::Through);
+                let started = self.disk.start_write(
+                    &name(write.slot),
+                    u64::from(write.offset),
+                    &buffer,
+                    Durability::Through,
+                );
                 match started {
                     Ok(id) => self.flying.push((write, id)),
                     Err(_) => self.log.write_failed(),
@@ -209,9 +219,15 @@ impl World {
             }
             Effect::Sync { slot } => {
                 self.disk.sync(&name(slot)).expect("a file that was read");
+                self.disk.sync_names("log");
                 self.log.synced(slot);
             }
-            Effect::Read { token, slot, offset, len } => {
+            Effect::Read {
+                token,
+                slot,
+                offset,
+                len,
+            } => {
                 let bytes = self.disk.read(&name(slot), u64::from(offset), len as usize);
                 let bytes = bytes.expect("a live segment").to_vec();
                 match self.log.read_done(token, &bytes) {
@@ -242,7 +258,12 @@ impl World {
         for entry in entries {
             let expected = model.entries.get(&entry.index);
             let found = Some((entry.term, entry.payload.clone()));
-            assert_eq!(expected.cloned(), found, "region {region} index {}", entry.index);
+            assert_eq!(
+                expected.cloned(),
+                found,
+                "region {region} index {}",
+                entry.index
+            );
         }
     }
 
@@ -265,13 +286,17 @@ impl World {
         self.log = log;
         let accepted = verdict.accepted;
         if accepted < self.acknowledged {
-            return Err(format!("lsn {} was acknowledged, {accepted} is left", self.acknowledged));
+            return Err(format!(
+                "lsn {} was acknowledged, {accepted} is left",
+                self.acknowledged
+            ));
         }
         let Some(model) = self.history.get(&accepted).cloned() else {
             return Err(format!("lsn {accepted} was never gathered"));
         };
-        self.model = model;
         self.history.retain(|lsn, _| *lsn <= accepted);
+        self.history.insert(Lsn(accepted.0 + 1), model.clone());
+        self.model = model;
         for (region, index) in &self.checkpoints {
             self.log.checkpointed(*region, *index);
         }
@@ -290,14 +315,20 @@ impl World {
                 meta: self.log.meta(*id).cloned(),
                 tombstone: self.log.is_tombstone(*id),
             };
-            let expected = ModelRegion { entries: BTreeMap::new(), ..model.clone() };
+            let expected = ModelRegion {
+                entries: BTreeMap::new(),
+                ..model.clone()
+            };
             if found != expected {
                 return Err(format!("region {id}: {found:?}, expected {expected:?}"));
             }
             let kept = self.needed_from(*id);
             for (index, (term, _)) in model.entries.range(kept..) {
                 if self.log.term(*id, *index) != Some(*term) {
-                    return Err(format!("region {id}: term of {index} is {:?}, expected {term}", self.log.term(*id, *index)));
+                    return Err(format!(
+                        "region {id}: term of {index} is {:?}, expected {term}",
+                        self.log.term(*id, *index)
+                    ));
                 }
             }
         }
@@ -313,7 +344,11 @@ impl World {
     pub fn needed_from(&self, region: RegionId) -> u64 {
         let truncated = self.model[&region].truncated.0;
         let checkpoint = self.checkpoints.get(&region).copied().unwrap_or(0);
-        truncated.min(checkpoint).max(self.log.first_kept(region).unwrap_or(1) - 1).min(truncated) + 1
+        truncated
+            .min(checkpoint)
+            .max(self.log.first_kept(region).unwrap_or(1) - 1)
+            .min(truncated)
+            + 1
     }
 
     /// Reads every entry that must be there, from memory and from disk.
@@ -323,9 +358,11 @@ impl World {
             let model = self.model[&region].clone();
             let checkpoint = self.checkpoints.get(&region).copied().unwrap_or(0);
             let mut low = model.truncated.0.min(checkpoint) + 1;
-            if let Some((first, _)) = model.entries.first_key_value() {
-                low = low.max(*first);
-            }
+            let first = model
+                .entries
+                .first_key_value()
+                .map_or(model.last + 1, |(first, _)| *first);
+            low = low.max(first);
             while low <= model.last {
                 let fetched = self.log.fetch(region, low, model.last + 1, 8 << 10);
                 let entries = match fetched {
@@ -336,8 +373,13 @@ impl World {
                         let read = effects.iter().position(|effect| {
                             matches!(effect, Effect::Read { token: of, .. } if *of == token)
                         });
-                        let Some(read) = read else { return Err("a fetch without its read".into()) };
-                        let Effect::Read { slot, offset, len, .. } = effects.remove(read) else {
+                        let Some(read) = read else {
+                            return Err("a fetch without its read".into());
+                        };
+                        let Effect::Read {
+                            slot, offset, len, ..
+                        } = effects.remove(read)
+                        else {
                             unreachable!()
                         };
                         self.effects_from(effects);
@@ -373,7 +415,12 @@ impl World {
                 self.log.encode(&write, &mut buffer);
                 let id = self
                     .disk
-                    .start_write(&name(write.slot), u64::from(write.offset), &buffer, Durability::Through)
+                    .start_write(
+                        &name(write.slot),
+                        u64::from(write.offset),
+                        &buffer,
+                        Durability::Through,
+                    )
                     .expect("the disk takes it");
                 self.flying.push((write, id));
             } else {
@@ -394,7 +441,9 @@ pub fn recover(disk: &Disk, limits: Limits, mutant: Mutant) -> Result<(Log, Verd
     let mut recovery = Recovery::new(ID, limits, slots);
     recovery.set_mutant(mutant);
     while !recovery.is_finished() {
-        let need = recovery.wants().expect("an unfinished recovery wants something");
+        let need = recovery
+            .wants()
+            .expect("an unfinished recovery wants something");
         let bytes = disk.read(&name(need.slot), u64::from(need.offset), need.len as usize);
         recovery.feed(need, bytes.expect("a file that was listed"))?;
     }
@@ -405,7 +454,10 @@ pub fn recover(disk: &Disk, limits: Limits, mutant: Mutant) -> Result<(Log, Verd
 
 /// How many times more cases to try than by default.
 pub fn scale() -> u64 {
-    std::env::var("CORACLE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
+    std::env::var("CORACLE_TEST_SCALE")
+        .ok()
+        .and_then(|scale| scale.parse().ok())
+        .unwrap_or(1)
 }
 
 /// One random operation of a caller that keeps raft's rules.
@@ -413,26 +465,48 @@ pub fn operate(world: &mut World, regions: u64) {
     let region = RegionId(1 + world.chance.below(regions));
     let durable = world.log.durable_lsn();
     let model = world.model.get(&region).cloned().unwrap_or_default();
-    let settled = world.history.get(&durable).and_then(|model| model.get(&region)).cloned();
-    let term = model.entries.last_key_value().map_or(model.truncated.1, |(_, (term, _))| *term).max(1);
+    let settled = world
+        .history
+        .get(&durable)
+        .and_then(|model| model.get(&region))
+        .cloned();
+    let term = model
+        .entries
+        .last_key_value()
+        .map_or(model.truncated.1, |(_, (term, _))| *term)
+        .max(1);
     let checkpoint = world.checkpoints.get(&region).copied().unwrap_or(0);
-    let mut payload = |world: &mut World, most: u64| {
+    let payload = |world: &mut World, most: u64| {
         let len = world.chance.below(most) as usize;
         let fill = world.chance.next_u64();
-        let bytes: Vec<u8> = (0..len).map(|at| (fill >> (at % 8 * 8)) as u8 ^ at as u8).collect();
+        let bytes: Vec<u8> = (0..len)
+            .map(|at| (fill >> (at % 8 * 8)) as u8 ^ at as u8)
+            .collect();
         Bytes::from(bytes)
     };
     // A refusal changes nothing; the run goes on.
     let _ = match world.chance.below(100) {
         0..60 if !model.tombstone => {
-            let most = if world.chance.below(20) == 0 { 11 << 10 } else { 400 };
-            let entry = Entry { index: model.last + 1, term, payload: payload(world, most) };
+            let most = if world.chance.below(20) == 0 {
+                7 << 10
+            } else {
+                400
+            };
+            let entry = Entry {
+                index: model.last + 1,
+                term,
+                payload: payload(world, most),
+            };
             world.append(region, entry)
         }
         60..68 if !model.tombstone && model.last > model.truncated.0.max(checkpoint) => {
             let free = model.last - model.truncated.0.max(checkpoint);
             let index = model.last - world.chance.below(free.min(4));
-            let entry = Entry { index, term: term + 1, payload: payload(world, 300) };
+            let entry = Entry {
+                index,
+                term: term + 1,
+                payload: payload(world, 300),
+            };
             world.append(region, entry)
         }
         68..78 => {
@@ -444,12 +518,18 @@ pub fn operate(world: &mut World, regions: u64) {
             let index = checkpoint.min(model.last).max(model.truncated.0);
             let at = world.log.term(region, index).unwrap_or(model.truncated.1);
             let payload = payload(world, 200);
-            let meta = MetaRecord { truncated: (index, at), reset: false, tombstone: model.tombstone, payload };
+            let meta = MetaRecord {
+                truncated: (index, at),
+                reset: false,
+                tombstone: model.tombstone,
+                payload,
+            };
             world.set_meta(region, meta)
         }
         84..94 => {
             // The state store checkpoints something that is durable here.
-            if let Some(settled) = settled.filter(|settled| !settled.tombstone && !model.tombstone) {
+            if let Some(settled) = settled.filter(|settled| !settled.tombstone && !model.tombstone)
+            {
                 let upto = settled.last.min(model.last);
                 let agreed = settled.entries.get(&upto) == model.entries.get(&upto);
                 if upto > checkpoint && agreed {
@@ -464,7 +544,12 @@ pub fn operate(world: &mut World, regions: u64) {
             // A snapshot: the log is empty at both ends, far ahead.
             let index = model.last.max(checkpoint) + 1 + world.chance.below(5);
             let payload = payload(world, 200);
-            let meta = MetaRecord { truncated: (index, term + 1), reset: true, tombstone: false, payload };
+            let meta = MetaRecord {
+                truncated: (index, term + 1),
+                reset: true,
+                tombstone: false,
+                payload,
+            };
             world.set_meta(region, meta)
         }
         96 if regions > 2 => {
