@@ -224,8 +224,14 @@ impl Disk {
         let Some(file) = self.files.get_mut(name) else {
             return;
         };
-        if let Some(write) = file.pending.iter_mut().find(|write| write.id == id) {
-            write.finished = true;
+        let Some(position) = file.pending.iter().position(|write| write.id == id) else {
+            return;
+        };
+        file.pending[position].finished = true;
+        if file.pending[position].durability == Durability::Through {
+            // Whatever of an older write lands later, it cannot bring back what this one replaced.
+            let (older, this) = file.pending.split_at_mut(position);
+            older.iter_mut().for_each(|write| write.give_way(&this[0]));
         }
         file.settle(|write| write.id != id || write.durability == Durability::Cached);
     }
