@@ -1,8 +1,11 @@
 //! What fails says so once and for all where it must, and only here and now where it may.
 
+use crate::log_files::Opened;
 use crate::{carry_out, on_executor, one, pattern, shard, store};
-use coracle::runtime::disk::{Durability, ShardDirectory};
+use coracle::runtime::disk::{Durability, Failure as DiskFailure, ShardDirectory};
 use coracle_engine::effect::{Completion, Effect, Failure, ManifestWrite, Share, TableNumber};
+use coracle_wal::log::Entry;
+use coracle_wal::{Log, Refused, RegionId};
 use std::path::Path;
 use std::process::Command;
 
@@ -137,6 +140,62 @@ fn a_failed_table_write_concerns_that_table_alone() {
     });
 }
 
+#[test]
+fn a_failed_log_write_is_final() {
+    let Some(data) = std::env::var_os(LIMITED_IN) else {
+        let data = tempfile::tempdir().expect("a directory");
+        let directory = shard(data.path());
+        on_executor(async {
+            let mut opened = Opened::create(&directory, Durability::WriteThrough).await;
+            opened.append(1, 1000);
+            opened.settle().await;
+            opened.disk.close().await;
+        });
+        run_limited("failing::a_failed_log_write_is_final", data.path());
+        // What was acknowledged before the failure is there, and the log works again.
+        on_executor(async {
+            let mut opened = Opened::recover(&directory, Durability::WriteThrough).await;
+            opened.settle().await;
+            assert!(opened.log.last_index(RegionId(1)) >= Some(5));
+            opened.append(1, 1000);
+            opened.settle().await;
+            assert!(!opened.log.is_failed());
+        });
+        return;
+    };
+    // Segments are longer than the limit: the beginning of one can be written, its end cannot.
+    let directory = ShardDirectory::of(Path::new(&data), 0);
+    on_executor(async {
+        let mut opened = Opened::recover(&directory, Durability::WriteThrough).await;
+        opened.settle().await;
+        let mut acknowledged = 0;
+        while !opened.log.is_failed() {
+            opened.append(1, 3000);
+            opened.settle().await;
+            acknowledged += 1;
+            assert!(acknowledged < 100, "nothing fails");
+        }
+        assert!(acknowledged > 5, "writes below the limit work");
+        let failure = opened.disk.failure().expect("it is remembered");
+        assert_eq!(failure.failure, DiskFailure::Device { code: libc::EFBIG });
+        let name = failure.path.display().to_string();
+        assert!(name.ends_with(".segment"), "{failure}");
+        let durable = opened.log.durable_lsn();
+        let refused = opened.log.append(RegionId(1), &[next_entry(&opened.log)]);
+        assert_eq!(refused, Err(Refused::Failed));
+        opened.settle().await;
+        assert_eq!(opened.log.durable_lsn(), durable);
+    });
+}
+
+fn next_entry(log: &Log) -> Entry {
+    Entry {
+        index: log.last_index(RegionId(1)).unwrap_or(0) + 1,
+        term: 3,
+        payload: pattern(1, 100).into(),
+    }
+}
+
 /// A file system of its own, small enough to be filled.
 struct SmallDisk {
     mount: tempfile::TempDir,
@@ -247,5 +306,51 @@ fn a_full_disk_fails_the_table_and_space_comes_back() {
         assert_eq!(outcome_of(write_table(3, 0, 8 << 20)).await, Ok(()));
         // Closed files do not keep the file system busy.
         disk.close().await;
+    });
+}
+
+#[test]
+fn a_full_disk_stops_no_log_that_has_files() {
+    let Some(small) = SmallDisk::mount() else {
+        eprintln!("skipped: a file system to fill takes root, mkfs.ext4 and a loop device");
+        return;
+    };
+    let directory = shard(small.mount.path());
+    on_executor(async {
+        let mut opened = Opened::create(&directory, Durability::WriteThrough).await;
+        opened.settle().await;
+        // Everything else on the disk is taken by a stranger.
+        let stranger = small.mount.path().join("stranger");
+        let mut fill = std::fs::File::create(&stranger).expect("it can be created");
+        while std::io::Write::write_all(&mut fill, &[1; 4096]).is_ok() {}
+        fill.sync_all().expect("what was written is written");
+        let files = directory.list_segments().expect("it lists");
+        let mut taken = 0;
+        while opened
+            .log
+            .append(RegionId(1), &[next_entry(&opened.log)])
+            .is_ok()
+        {
+            opened.settle().await;
+            taken += 1;
+            assert!(taken < 1000, "the log takes more than there is");
+        }
+        assert!(taken > 10, "files that were there can be written");
+        assert!(opened.log.is_starved());
+        assert!(!opened.log.is_failed());
+        assert_eq!(
+            directory.list_segments().expect("it lists"),
+            files,
+            "half a file is left"
+        );
+        std::fs::remove_file(&stranger).expect("it can be removed");
+        drop(fill);
+        opened.log.space();
+        opened.settle().await;
+        let entry = next_entry(&opened.log);
+        assert_eq!(opened.log.append(RegionId(1), &[entry]), Ok(()));
+        opened.settle().await;
+        assert_eq!(opened.log.durable_lsn(), opened.log.last_lsn());
+        opened.disk.close().await;
     });
 }

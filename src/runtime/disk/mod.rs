@@ -28,13 +28,17 @@ pub mod layout; // the names of files, both ways
 pub mod probe; // what this device can do, found out before it is trusted
 pub mod file; // one file under direct I/O
 pub mod finished; // completions on their way to the turn loop
+pub mod log; // the effects of the log
+pub mod recovery; // a log read back
 pub mod store; // the effects of the engine
 
 pub use failure::{DiskError, Failure};
 pub use file::DirectFile;
 pub use finished::Finished;
 pub use layout::ShardDirectory;
+pub use log::{LogDisk, LogFinished};
 pub use probe::Durability;
+pub use recovery::RecoveryError;
 pub use store::{StoreDisk, StoreFinished, StoreQueues};
 
 /// Everything is written and read in blocks of so many bytes, or multiples.

@@ -1,0 +1,297 @@
+//! The effects of the log, carried out on the segment files of a shard.
+
+use crate::runtime::disk::file::{Opening, ReadBytes};
+use crate::runtime::disk::layout::sync_names;
+use crate::runtime::disk::{
+    DirectFile, DiskError, Durability, Failure, Finished, ShardDirectory, probe,
+};
+use coracle_wal::effect::{Effect, Write};
+use coracle_wal::fetch::Answer;
+use coracle_wal::{Log, Lsn, ReadToken, Slot};
+use glommio::io::DmaBuffer;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// The segment files of a log, and what is under way on them.
+#[derive(Clone)]
+pub struct LogDisk {
+    shared: Rc<Shared>,
+    finished: Finished<LogFinished>,
+}
+
+struct Shared {
+    directory: ShardDirectory,
+    durability: Durability,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The files that are there, by slot. All stay open: there are few.
+    files: BTreeMap<Slot, Rc<DirectFile>>,
+    /// The first failure of a write or a sync: it is final.
+    failed: Option<DiskError>,
+}
+
+/// What has been done, or failed: the answer to one effect.
+pub struct LogFinished {
+    answer: Finish,
+}
+
+enum Finish {
+    Created(Slot, Result<(), Failure>),
+    Written(Lsn, Result<(), Failure>),
+    Synced(Slot, Result<(), Failure>),
+    Read(ReadToken, Result<ReadBytes, Failure>),
+}
+
+impl LogFinished {
+    /// Tells the log. A read of old entries has an answer for whoever asked.
+    pub fn deliver(self, log: &mut Log) -> Option<(ReadToken, Answer)> {
+        match self.answer {
+            Finish::Created(slot, Ok(())) => log.created(slot),
+            Finish::Created(slot, Err(_)) => log.create_failed(slot),
+            Finish::Written(lsn, Ok(())) => log.durable(lsn),
+            Finish::Synced(slot, Ok(())) => log.synced(slot),
+            Finish::Written(_, Err(_)) | Finish::Synced(_, Err(_)) => log.write_failed(),
+            Finish::Read(token, Ok(bytes)) => return Some((token, log.read_done(token, &bytes))),
+            Finish::Read(token, Err(_)) => return Some((token, log.read_failed(token))),
+        }
+        None
+    }
+}
+
+impl LogDisk {
+    /// Opens the segment files of a shard whose directory exists.
+    pub async fn open(
+        directory: ShardDirectory,
+        durability: Durability,
+    ) -> Result<LogDisk, DiskError> {
+        probe::settle_polling(&directory.log()).await?;
+        let mut state = State::default();
+        for (slot, _) in directory.list_segments()? {
+            let path = directory.segment(slot);
+            let file = DirectFile::open(&path, opening(durability)).await?;
+            state.files.insert(Slot(slot), Rc::new(file));
+        }
+        let shared = Shared {
+            directory,
+            durability,
+            state: RefCell::new(state),
+        };
+        Ok(LogDisk {
+            shared: Rc::new(shared),
+            finished: Finished::default(),
+        })
+    }
+
+    /// Begins to carry out an effect, taking the bytes of a write from the log. Effects are started in
+    /// the order in which the log emitted them.
+    pub fn start(&self, log: &mut Log, effect: Effect) {
+        match effect {
+            Effect::Write(write) => self.start_write(log, write),
+            Effect::Create { slot, bytes } => {
+                let disk = self.shared.clone();
+                self.spawn(async move {
+                    let done = disk.create(slot, u64::from(bytes)).await;
+                    Finish::Created(slot, done.map_err(|error| error.failure))
+                });
+            }
+            Effect::Sync { slot } => {
+                let disk = self.shared.clone();
+                self.spawn(
+                    async move { Finish::Synced(slot, disk.finally(disk.sync(slot)).await) },
+                );
+            }
+            Effect::Read {
+                token,
+                slot,
+                offset,
+                len,
+            } => {
+                let disk = self.shared.clone();
+                self.spawn(async move {
+                    let done = disk.read(slot, u64::from(offset), len as usize).await;
+                    Finish::Read(token, done)
+                });
+            }
+        }
+    }
+
+    fn start_write(&self, log: &mut Log, write: Write) {
+        let file = self.shared.file(write.slot);
+        let file = file.expect("the log writes to files that were reported as created or found");
+        let mut buffer = file.buffer(write.len as usize);
+        log.encode(&write, buffer.as_bytes_mut());
+        let disk = self.shared.clone();
+        self.spawn(async move {
+            let work = disk.write(&file, buffer, u64::from(write.offset));
+            Finish::Written(write.lsn, disk.finally(work).await)
+        });
+    }
+
+    fn spawn(&self, work: impl Future<Output = Finish> + 'static) {
+        self.finished.expect_one();
+        let finished = self.finished.clone();
+        let task = glommio::spawn_local(async move {
+            let answer = work.await;
+            finished.push(LogFinished { answer });
+        });
+        task.detach();
+    }
+
+    /// The files that are there, with their lengths.
+    pub(super) fn list(&self) -> Result<Vec<(Slot, u64)>, DiskError> {
+        let segments = self.shared.directory.list_segments()?.into_iter();
+        Ok(segments.map(|(slot, bytes)| (Slot(slot), bytes)).collect())
+    }
+
+    /// Where the file of a slot is.
+    pub(super) fn segment_path(&self, slot: Slot) -> PathBuf {
+        self.shared.directory.segment(slot.0)
+    }
+
+    /// Reads from the file of a slot, less at its end.
+    pub(super) async fn read(
+        &self,
+        slot: Slot,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<ReadBytes, Failure> {
+        self.shared.read(slot, offset, bytes).await
+    }
+
+    /// The next completion, if there is one.
+    pub fn pop(&self) -> Option<LogFinished> {
+        self.finished.pop()
+    }
+
+    /// Waits until there is a completion to take, or nothing under way.
+    pub async fn wait(&self) {
+        self.finished.wait().await;
+    }
+
+    /// How many effects are under way.
+    pub fn under_way(&self) -> usize {
+        self.finished.under_way()
+    }
+
+    /// Why the log is final, if it is.
+    pub fn failure(&self) -> Option<DiskError> {
+        self.shared.state.borrow().failed.clone()
+    }
+
+    /// Closes all files. Nothing is under way.
+    pub async fn close(self) {
+        assert_eq!(self.under_way(), 0, "effects are under way");
+        let state = self.shared.state.take();
+        for file in state.files.into_values() {
+            if let Some(file) = Rc::into_inner(file) {
+                // What was to be durable was synced before: a failure to close loses nothing.
+                let _ = file.close().await;
+            }
+        }
+    }
+}
+
+fn opening(durability: Durability) -> Opening {
+    match durability {
+        Durability::WriteThrough => Opening::WriteThrough,
+        Durability::WriteThenSync => Opening::Existing,
+    }
+}
+
+impl Shared {
+    fn file(&self, slot: Slot) -> Option<Rc<DirectFile>> {
+        self.state.borrow().files.get(&slot).cloned()
+    }
+
+    /// Writes and syncs: the first failure is final, and answers everything that comes later.
+    async fn finally(
+        &self,
+        work: impl Future<Output = Result<(), DiskError>>,
+    ) -> Result<(), Failure> {
+        if let Some(error) = &self.state.borrow().failed {
+            return Err(error.failure);
+        }
+        let done = work.await;
+        let mut state = self.state.borrow_mut();
+        // What ended well after something else failed is no proof of anything any more.
+        if let Some(error) = &state.failed {
+            return Err(error.failure);
+        }
+        done.map_err(|error| {
+            let failure = error.failure;
+            state.failed = Some(error);
+            failure
+        })
+    }
+
+    async fn write(
+        &self,
+        file: &DirectFile,
+        buffer: DmaBuffer,
+        offset: u64,
+    ) -> Result<(), DiskError> {
+        let failed = |failure| DiskError::new("write", file.path(), failure);
+        file.write(buffer, offset).await.map_err(failed)?;
+        if self.durability == Durability::WriteThenSync {
+            file.sync().await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file of zeros. They are written without the flag that makes each write durable, and
+    /// then made durable at once, the name too. A file that could not be made is removed, so that it
+    /// takes no space.
+    async fn create(&self, slot: Slot, bytes: u64) -> Result<(), DiskError> {
+        self.state.borrow_mut().files.remove(&slot);
+        let path = self.directory.segment(slot.0);
+        let made = self.make(slot, bytes).await;
+        if made.is_err() {
+            let path = path.clone();
+            let removed = glommio::executor().spawn_blocking(move || std::fs::remove_file(path));
+            // Recovery takes a file without a header for a free one, so it may as well stay.
+            let _ = removed.await;
+        }
+        let file = made?;
+        self.state.borrow_mut().files.insert(slot, Rc::new(file));
+        Ok(())
+    }
+
+    async fn make(&self, slot: Slot, bytes: u64) -> Result<DirectFile, DiskError> {
+        let path = self.directory.segment(slot.0);
+        let failed = |failure| DiskError::new("create", &path, failure);
+        let file = DirectFile::open(&path, Opening::Emptied).await?;
+        file.write_zeros(0, bytes).await.map_err(failed)?;
+        file.sync().await.map_err(failed)?;
+        file.close().await.map_err(failed)?;
+        self.sync_names().await?;
+        DirectFile::open(&path, opening(self.durability)).await
+    }
+
+    async fn sync(&self, slot: Slot) -> Result<(), DiskError> {
+        let missing = || {
+            let path = self.directory.segment(slot.0);
+            DiskError::new("sync", &path, Failure::Missing)
+        };
+        let file = self.file(slot).ok_or_else(missing)?;
+        let failed = |failure| DiskError::new("sync", file.path(), failure);
+        file.sync().await.map_err(failed)?;
+        self.sync_names().await
+    }
+
+    async fn sync_names(&self) -> Result<(), DiskError> {
+        let directory = self.directory.log();
+        let synced = glommio::executor().spawn_blocking(move || sync_names(&directory));
+        synced.await
+    }
+
+    async fn read(&self, slot: Slot, offset: u64, bytes: usize) -> Result<ReadBytes, Failure> {
+        let file = self.file(slot).ok_or(Failure::Missing)?;
+        file.read(offset, bytes).await
+    }
+}
