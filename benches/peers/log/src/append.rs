@@ -2,15 +2,14 @@
 
 use crate::bare;
 use crate::contender::{Contender, Stint};
+use crate::ours::{self, OURS};
 use crate::peer::{self, VARIANTS};
 use crate::ring;
 use crate::settings::{Arguments, Settings};
-use crate::shape::{self, DEPTHS, Shape};
+use crate::shape::{self, Shape};
 use coracle_bench_harness::{Cell, Report, Runner, Side, interleave};
 use std::time::Duration;
 
-/// What the tables call us.
-pub const OURS: &str = "coracle-wal";
 /// What the tables call the peer, in whichever configuration.
 pub const PEER: &str = "raft-engine";
 
@@ -28,7 +27,13 @@ pub fn run(arguments: &Arguments, settings: &Settings, report: &mut Report) {
     for shape in shape::shapes(arguments.quick) {
         let filter = arguments.cells.as_ref();
         if filter.is_none_or(|filter| shape::selected(filter, &shape)) {
-            for cell in run_shape(settings, shape, rounds, Duration::from_secs_f64(seconds)) {
+            for cell in run_shape(
+                arguments,
+                settings,
+                shape,
+                rounds,
+                Duration::from_secs_f64(seconds),
+            ) {
                 println!("{}", report.add(cell, OURS));
             }
         }
@@ -40,22 +45,38 @@ pub fn cell_name(shape: Shape, in_flight: usize) -> String {
     format!("append {shape}, {in_flight} in flight")
 }
 
-fn run_shape(settings: &Settings, shape: Shape, rounds: usize, time: Duration) -> Vec<Cell> {
-    let batch_bytes = (shape.batch_entries * (shape.entry_bytes + 16) + 64).next_multiple_of(4096);
+fn run_shape(
+    arguments: &Arguments,
+    settings: &Settings,
+    shape: Shape,
+    rounds: usize,
+    time: Duration,
+) -> Vec<Cell> {
+    let (batch_bytes, file_bytes) = (ours::batch_bytes(shape), ours::file_bytes(shape));
     let stint = |in_flight, time| Stint {
         shape,
         in_flight,
         time,
     };
-    let (peer, variant) = best_peer(settings, stint(1, time / 2));
-    let contenders = [
-        bare::start(settings, batch_bytes),
-        ring::start(settings, batch_bytes),
-    ];
-    println!("\nBest configuration of the peer for {shape}: {variant}.");
+    let peer = arguments
+        .has_side("peer")
+        .then(|| best_peer(settings, stint(1, time / 2)));
+    if let Some((_, variant)) = &peer {
+        println!("\nBest configuration of the peer for {shape}: {variant}.");
+    }
+    let mut contenders = Vec::new();
+    if arguments.has_side("ours") {
+        contenders.push(ours::start(settings, shape));
+    }
+    if arguments.has_side("bare") {
+        contenders.push(bare::start(settings, batch_bytes, file_bytes));
+    }
+    if arguments.has_side("ring") {
+        contenders.push(ring::start(settings, batch_bytes, file_bytes));
+    }
     write_back();
     let mut names = Vec::new();
-    for in_flight in DEPTHS {
+    for in_flight in arguments.depths.iter().copied() {
         for contender in &contenders {
             contender.run(stint(in_flight, Duration::from_millis(50)));
             names.push((side_name(contender, in_flight), contender, in_flight));
@@ -66,11 +87,14 @@ fn run_shape(settings: &Settings, shape: Shape, rounds: usize, time: Duration) -
         let stint = stint(*in_flight, time);
         runners.push((name, Box::new(move |_| contender.run(stint))));
     }
-    runners.push((PEER, Box::new(|_| peer.run(stint(1, time)))));
+    if let Some((peer, _)) = &peer {
+        runners.push((PEER, Box::new(|_| peer.run(stint(1, time)))));
+    }
     let all = interleave(&shape.to_string(), rounds, &mut runners);
-    DEPTHS
-        .map(|in_flight| depth_cell(&all, shape, in_flight, &contenders))
-        .into()
+    let depths = arguments.depths.iter();
+    depths
+        .map(|in_flight| depth_cell(&all, shape, *in_flight, &contenders))
+        .collect()
 }
 
 fn side_name(contender: &Contender, in_flight: usize) -> String {
@@ -79,15 +103,15 @@ fn side_name(contender: &Contender, in_flight: usize) -> String {
 
 /// One table: every side at one depth, and the peer at its one.
 fn depth_cell(all: &Cell, shape: Shape, in_flight: usize, contenders: &[Contender]) -> Cell {
-    let side = |from: String, to: &str| Side {
-        name: to.to_string(),
-        samples: all.side(&from).expect("every side has run").samples.clone(),
+    let side = |from: String, to: &str| {
+        let samples = all.side(&from)?.samples.clone();
+        let name = to.to_string();
+        Some(Side { name, samples })
     };
-    let mut sides: Vec<Side> = contenders
+    let sides = contenders
         .iter()
-        .map(|contender| side(side_name(contender, in_flight), contender.name))
-        .collect();
-    sides.push(side(PEER.to_string(), PEER));
+        .filter_map(|contender| side(side_name(contender, in_flight), contender.name));
+    let sides = sides.chain(side(PEER.to_string(), PEER)).collect();
     Cell {
         name: cell_name(shape, in_flight),
         sides,

@@ -1,12 +1,13 @@
 //! The ceiling: a write loop on glommio that knows nothing of logs.
 //!
 //! It writes the same number of bytes per batch as the log does, from a buffer filled by one copy,
-//! with the same durability, round and round in a file that was written full before, on an executor
-//! of the same settings.
+//! with the same durability, round and round in a file that was written full before and is as large as
+//! all of the log's files together, on an executor of the same settings.
 
 use crate::contender::{Contender, Stint, Stretch};
-use crate::settings::{Durability, Settings};
+use crate::settings::Settings;
 use crate::shape::Payload;
+use coracle::runtime::disk::{Durability, probe};
 use coracle_bench_harness::Sample;
 use glommio::io::{DmaFile, OpenOptions};
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
@@ -14,9 +15,6 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// How much is written before the loop begins again at the start of the file.
-pub const FILE_BYTES: u64 = 256 << 20;
 
 /// An executor as all contenders on glommio get it.
 pub fn executor(settings: &Settings) -> LocalExecutor {
@@ -30,16 +28,17 @@ pub fn executor(settings: &Settings) -> LocalExecutor {
 }
 
 /// Starts the loop for batches of so many bytes.
-pub fn start(settings: &Settings, batch_bytes: usize) -> Contender {
+pub fn start(settings: &Settings, batch_bytes: usize, file_bytes: u64) -> Contender {
     let settings = settings.clone();
     Contender::start("bare loop", None, move |stints, samples| {
         let executor = executor(&settings);
         let path = settings.directory.join("bare");
-        let file = executor.run(prepare(&settings, &path));
+        let file = executor.run(prepare(&settings, &path, file_bytes));
         let bare = Rc::new(Bare {
             file,
             sync: settings.durability == Durability::WriteThenSync,
             batch_bytes,
+            file_bytes,
             offset: Cell::new(0),
             payload: RefCell::new(Payload::new()),
         });
@@ -56,6 +55,7 @@ struct Bare {
     file: DmaFile,
     sync: bool,
     batch_bytes: usize,
+    file_bytes: u64,
     offset: Cell<u64>,
     payload: RefCell<Payload>,
 }
@@ -86,7 +86,7 @@ impl Bare {
                 return;
             }
             let mut offset = self.offset.get();
-            if offset + self.batch_bytes as u64 > FILE_BYTES {
+            if offset + self.batch_bytes as u64 > self.file_bytes {
                 offset = 0;
             }
             self.offset.set(offset + self.batch_bytes as u64);
@@ -104,13 +104,14 @@ impl Bare {
     }
 }
 
-async fn prepare(settings: &Settings, path: &Path) -> DmaFile {
-    crate::settings::settle_polling(&settings.directory).await;
+async fn prepare(settings: &Settings, path: &Path, file_bytes: u64) -> DmaFile {
+    let settled = probe::settle_polling(&settings.directory).await;
+    settled.expect("the directory is writable");
     let flags = match settings.durability {
         Durability::WriteThrough => libc::O_DSYNC,
         Durability::WriteThenSync => 0,
     };
-    write_zeros(path);
+    write_zeros(path, file_bytes);
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -121,12 +122,12 @@ async fn prepare(settings: &Settings, path: &Path) -> DmaFile {
 }
 
 /// Writes the file full once, so that the loop later only overwrites.
-pub fn write_zeros(path: &Path) {
+pub fn write_zeros(path: &Path, bytes: u64) {
     use std::io::Write;
     use std::os::fd::AsRawFd;
     let mut file = std::fs::File::create(path).expect("the file can be created");
     let zeros = vec![0; 1 << 20];
-    for _ in 0..FILE_BYTES / zeros.len() as u64 {
+    for _ in 0..bytes / zeros.len() as u64 {
         file.write_all(&zeros).expect("there is space");
     }
     file.sync_all().expect("the sync succeeds");

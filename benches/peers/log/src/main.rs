@@ -12,11 +12,13 @@ mod contender; // a thread that makes batches durable for one stretch at a time
 mod bare; // the ceiling: a write loop on glommio
 mod ring; // for the record: io_uring without glommio
 mod peer; // raft-engine
+mod ours; // coracle-wal through the driver
 mod append; // durable appends, all contenders, all depths
 
 use clap::Parser;
+use coracle::runtime::disk::Durability;
 use coracle_bench_harness::{Machine, Report};
-use settings::{Arguments, Durability, Settings};
+use settings::{Arguments, Settings};
 use std::path::Path;
 
 fn main() {
@@ -33,15 +35,17 @@ fn main() {
         );
         return;
     }
-    let settings = Settings {
+    let mut settings = Settings {
         directory: arguments.directory.clone(),
         cpu: settings::parse_cpu(&arguments.cpu),
         peer_cpu: settings::parse_cpu(&arguments.peer_cpu),
         spin_us: arguments.spin_us,
-        durability: match arguments.durability.as_str() {
-            "sync" => Durability::WriteThenSync,
-            _ => Durability::WriteThrough,
-        },
+        durability: Durability::WriteThrough,
+    };
+    settings.durability = match arguments.durability.as_str() {
+        "through" => Durability::WriteThrough,
+        "sync" => Durability::WriteThenSync,
+        _ => settings::probe_durability(&settings),
     };
     let mut report = Report::new(machine);
     report.settings.push(format!(

@@ -1,9 +1,10 @@
 //! For the record: the same writes through an io_uring without glommio around it.
 
-use crate::bare::{FILE_BYTES, write_zeros};
+use crate::bare::write_zeros;
 use crate::contender::{Contender, Stint, Stretch};
-use crate::settings::{Durability, Settings};
+use crate::settings::Settings;
 use crate::shape::{DEPTHS, Payload};
+use coracle::runtime::disk::Durability;
 use coracle_bench_harness::Sample;
 use io_uring::{IoUring, opcode, squeue, types};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -13,10 +14,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Instant;
 
 /// Starts the loop for batches of so many bytes.
-pub fn start(settings: &Settings, batch_bytes: usize) -> Contender {
+pub fn start(settings: &Settings, batch_bytes: usize, file_bytes: u64) -> Contender {
     let settings = settings.clone();
     Contender::start("io_uring", settings.cpu, move |stints, samples| {
-        let mut ring = Ring::new(&settings, batch_bytes);
+        let mut ring = Ring::new(&settings, batch_bytes, file_bytes);
         for stint in stints {
             if samples.send(ring.run(stint)).is_err() {
                 break;
@@ -30,16 +31,17 @@ struct Ring {
     file: File,
     sync: bool,
     batch_bytes: usize,
+    file_bytes: u64,
     buffers: Vec<Buffer>,
     offset: u64,
     payload: Payload,
 }
 
 impl Ring {
-    fn new(settings: &Settings, batch_bytes: usize) -> Ring {
+    fn new(settings: &Settings, batch_bytes: usize, file_bytes: u64) -> Ring {
         let depth = DEPTHS[DEPTHS.len() - 1];
         let path = settings.directory.join("ring");
-        write_zeros(&path);
+        write_zeros(&path, file_bytes);
         let through = match settings.durability {
             Durability::WriteThrough => libc::O_DSYNC,
             Durability::WriteThenSync => 0,
@@ -60,6 +62,7 @@ impl Ring {
             file,
             sync: settings.durability == Durability::WriteThenSync,
             batch_bytes,
+            file_bytes,
             buffers: (0..depth).map(|_| Buffer::new(batch_bytes)).collect(),
             offset: 0,
             payload: Payload::new(),
@@ -107,7 +110,7 @@ impl Ring {
     }
 
     fn push(&mut self, slot: usize) {
-        if self.offset + self.batch_bytes as u64 > FILE_BYTES {
+        if self.offset + self.batch_bytes as u64 > self.file_bytes {
             self.offset = 0;
         }
         let offset = self.offset;

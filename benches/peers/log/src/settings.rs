@@ -1,7 +1,9 @@
 //! What a run was asked to do, and the few choices that all contenders share.
 
+use crate::shape::DEPTHS;
 use clap::Parser;
-use std::path::{Path, PathBuf};
+use coracle::runtime::disk::{Durability, probe};
+use std::path::PathBuf;
 
 /// Puts the log beside a bare write loop, an io_uring loop and raft-engine, in the same run, on the
 /// same file system, with the same durability, in interleaved rounds.
@@ -45,18 +47,15 @@ pub struct Arguments {
     /// Size of the log that the recovery part writes and opens, in MiB.
     #[arg(long)]
     pub recovery_mib: Option<u64>,
+    /// Only these sides, comma-separated: ours, bare, ring, peer. For profiling one of them.
+    #[arg(long, default_value = "ours,bare,ring,peer")]
+    pub sides: String,
+    /// Only these depths.
+    #[arg(long, value_delimiter = ',', default_values_t = DEPTHS)]
+    pub depths: Vec<usize>,
     /// Run even with fewer than 4 CPUs, where the figures do not count.
     #[arg(long)]
     pub few_cores: bool,
-}
-
-/// How a batch becomes durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Each write goes through the device's cache (O_DSYNC).
-    WriteThrough,
-    /// Each write is followed by an fdatasync.
-    WriteThenSync,
 }
 
 /// What all contenders share.
@@ -85,14 +84,23 @@ pub fn parse_cpu(text: &str) -> Option<usize> {
     }
 }
 
-/// Keeps glommio from taking a new empty file for a sign that the device can be polled: opens a
-/// file with content first, on this executor's thread.
-pub async fn settle_polling(directory: &Path) {
-    let path = directory.join("probe");
-    std::fs::write(&path, vec![0; 65536]).expect("the directory is writable");
-    let file = std::fs::File::open(&path).expect("it was written just now");
-    file.sync_all().expect("the sync succeeds");
-    let file = glommio::io::DmaFile::open(&path).await;
-    let file = file.expect("the file system takes direct I/O");
-    file.close().await.expect("it closes");
+/// What the driver's own probe says, on a thread of its own: an executor may pin its thread.
+pub fn probe_durability(settings: &Settings) -> Durability {
+    let settings = settings.clone();
+    let probing = std::thread::spawn(move || {
+        crate::bare::executor(&settings).run(async {
+            let settled = probe::settle_polling(&settings.directory).await;
+            settled.expect("the directory is writable");
+            let answer = probe::durability(&settings.directory).await;
+            answer.expect("the probe writes")
+        })
+    });
+    probing.join().expect("the probe answers")
+}
+
+impl Arguments {
+    /// Whether a side runs.
+    pub fn has_side(&self, side: &str) -> bool {
+        self.sides.split(',').any(|name| name == side)
+    }
 }
