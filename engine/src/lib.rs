@@ -3,4 +3,6 @@
 extern crate alloc;
 
 pub mod record; // keys, values, sequences and ranges
+pub mod table; // a file of records in order of their keys, written once
+pub mod cache; // unpacked blocks of tables, within a budget
 pub mod effect; // what the store wants done, and what has been done
