@@ -1,0 +1,255 @@
+//! What was written since the last rotation: a hash index over an arena, ordered lazily.
+//!
+//! A write is one probe and, for a key that is there already and that no view needs, a copy in place.
+//! A get is one probe. Order is made when a scan or the flush asks for it, and only for what is new
+//! ([`order`]). Versions that a live view sees are chained behind the newest one and freed when the
+//! views are gone; everything is on one thread, so a view is just a sequence.
+
+use alloc::collections::VecDeque;
+use core::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use crate::record::{Kind, Record, Seq, below_limit};
+use crate::tombstones::RangeTombstones;
+
+mod arena; // slots and versions
+mod cursor; // in order, either way
+mod order; // sorted runs
+
+use arena::{Arena, NONE, Ref};
+pub use cursor::MemtableCursor;
+use order::Order;
+
+/// One entry of the hash index: the slot, and enough of the hash to grow without reading keys.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    tag: u32,
+    slot: Ref,
+}
+
+/// A version that a view still sees, though a newer one is there.
+#[derive(Clone, Copy, Debug)]
+struct Superseded {
+    by: Seq,
+    slot: Ref,
+    version: Ref,
+}
+
+/// A memtable.
+#[derive(Debug)]
+pub struct Memtable {
+    hasher: FixedState,
+    index: HashTable<Probe>,
+    pub(crate) arena: Arena,
+    order: Order,
+    superseded: VecDeque<Superseded>,
+    tombstones: RangeTombstones,
+    last_seq: Seq,
+}
+
+impl Memtable {
+    /// An empty one. The seed keeps hostile keys from colliding; `capacity` is reserved at once.
+    pub fn new(seed: u64, capacity: usize) -> Memtable {
+        Memtable {
+            hasher: FixedState::with_seed(seed),
+            index: HashTable::new(),
+            arena: Arena::new(capacity),
+            order: Order::default(),
+            superseded: VecDeque::new(),
+            tombstones: RangeTombstones::default(),
+            last_seq: Seq::ZERO,
+        }
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.index.clear();
+        self.arena.clear();
+        self.order.clear();
+        self.superseded.clear();
+        self.tombstones = RangeTombstones::default();
+        self.last_seq = Seq::ZERO;
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty() && self.tombstones.is_empty()
+    }
+
+    /// How many keys there are, deleted ones included.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Memory in use: what decides about rotation.
+    pub fn bytes(&self) -> u64 {
+        let index = (self.index.capacity() * (size_of::<Probe>() + 1)) as u64;
+        self.arena.len() + index + self.order.bytes() + self.tombstones.bytes()
+    }
+
+    /// Whether it must be rotated whatever its budget says.
+    pub fn is_full(&self) -> bool {
+        self.arena.is_full()
+    }
+
+    /// The sequence of the last write in it.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// Sets a key. `keep` is the sequence of the newest live view, zero where there is none.
+    pub fn put(&mut self, key: &[u8], value: &[u8], seq: Seq, keep: Seq) {
+        self.write(key, Kind::Put, value, seq, keep);
+    }
+
+    /// Deletes a key.
+    pub fn delete(&mut self, key: &[u8], seq: Seq, keep: Seq) {
+        self.write(key, Kind::Delete, &[], seq, keep);
+    }
+
+    /// Deletes every key in `[start, limit)`.
+    pub fn delete_range(&mut self, start: &[u8], limit: &[u8], seq: Seq, keep: Seq) {
+        self.come(seq);
+        self.tombstones.add(start, limit, seq, keep);
+    }
+
+    fn come(&mut self, seq: Seq) {
+        assert!(seq > self.last_seq, "sequences rise");
+        self.last_seq = seq;
+    }
+
+    fn write(&mut self, key: &[u8], kind: Kind, value: &[u8], seq: Seq, keep: Seq) {
+        self.come(seq);
+        let tag = self.tag(key);
+        let arena = &self.arena;
+        let found = self
+            .index
+            .find(spread(tag), |probe| {
+                probe.tag == tag && arena.key(probe.slot) == key
+            })
+            .copied();
+        let Some(Probe { slot, .. }) = found else {
+            let slot = self.arena.add_key(key, seq, kind, value);
+            self.index
+                .insert_unique(spread(tag), Probe { tag, slot }, |probe| spread(probe.tag));
+            self.order.add(&self.arena, slot);
+            return;
+        };
+        let newest = self.arena.head(slot);
+        if self.arena.seq(newest) <= keep {
+            let version = self.arena.add_version(newest, seq, kind, value);
+            self.arena.set_head(slot, version);
+            self.superseded.push_back(Superseded {
+                by: seq,
+                slot,
+                version: newest,
+            });
+        } else if value.len() <= self.arena.capacity(newest) as usize {
+            self.arena.overwrite(newest, seq, kind, value);
+        } else {
+            let previous = self.arena.previous(newest);
+            let version = self.arena.add_version(previous, seq, kind, value);
+            self.arena.set_head(slot, version);
+            self.arena.give_up(newest);
+        }
+    }
+
+    /// Views have ended: versions that none of those left can see are freed. `oldest` is the oldest
+    /// live view's sequence, if there is one.
+    pub fn release(&mut self, oldest: Option<Seq>) {
+        while let Some(superseded) = self.superseded.front() {
+            if oldest.is_some_and(|oldest| oldest < superseded.by) {
+                return;
+            }
+            let Superseded { slot, version, .. } = *superseded;
+            self.superseded.pop_front();
+            let mut newer = self.arena.head(slot);
+            while self.arena.previous(newer) != version {
+                newer = self.arena.previous(newer);
+            }
+            debug_assert_eq!(self.arena.previous(version), NONE, "older ones went before");
+            self.arena.set_previous(newer, NONE);
+            self.arena.give_up(version);
+        }
+    }
+
+    /// The newest record of a key at or below a sequence; range tombstones are not asked.
+    #[inline]
+    pub fn get(&self, key: &[u8], at: Seq) -> Option<Record<'_>> {
+        let tag = self.tag(key);
+        let arena = &self.arena;
+        let probe = self.index.find(spread(tag), |probe| {
+            probe.tag == tag && arena.key(probe.slot) == key
+        })?;
+        self.version_at(probe.slot, at)
+    }
+
+    #[inline]
+    pub(crate) fn version_at(&self, slot: Ref, at: Seq) -> Option<Record<'_>> {
+        let mut version = self.arena.head(slot);
+        let mut seq = self.arena.seq(version);
+        while seq > at {
+            version = self.arena.previous(version);
+            if version == NONE {
+                return None;
+            }
+            seq = self.arena.seq(version);
+        }
+        let (kind, value) = self.arena.value(version);
+        Some(Record {
+            key: self.arena.key(slot),
+            seq,
+            kind,
+            value,
+        })
+    }
+
+    /// The ranges deleted in it.
+    pub fn tombstones(&self) -> &RangeTombstones {
+        &self.tombstones
+    }
+
+    /// A cursor over everything written so far, as of a sequence. Sorts what is new since the last one.
+    pub fn cursor(&mut self, at: Seq) -> MemtableCursor {
+        MemtableCursor::new(self.order.runs(&self.arena), at)
+    }
+
+    /// About how many bytes of keys and values lie in a range, and a key in its middle: counted off
+    /// the sorted runs, without reading a value.
+    pub fn measure(&mut self, start: &[u8], limit: &[u8]) -> (u64, Option<&[u8]>) {
+        let arena = &self.arena;
+        let (first, last) = (order::prefix_of(start), order::prefix_of(limit));
+        let (mut keys, mut longest) = (0, None);
+        for run in self.order.runs(arena) {
+            let from = run.partition_point(|key| order::before(arena, key, first, start));
+            let to = if limit.is_empty() {
+                run.len()
+            } else {
+                run.partition_point(|key| order::before(arena, key, last, limit))
+            };
+            let inside = to.saturating_sub(from);
+            keys += inside;
+            if inside > 0 && longest.is_none_or(|(most, _)| inside > most) {
+                longest = Some((inside, run[from + inside / 2].slot));
+            }
+        }
+        let each = self.arena.len() / (self.index.len() as u64).max(1);
+        let middle = longest.map(|(_, slot)| self.arena.key(slot));
+        debug_assert!(middle.is_none_or(|key| key >= start && below_limit(key, limit)));
+        (keys as u64 * each, middle)
+    }
+
+    #[inline]
+    fn tag(&self, key: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        (hash ^ (hash >> 32)) as u32
+    }
+}
+
+/// The hash that a tag stands for: both its high and its low bits count.
+#[inline]
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
