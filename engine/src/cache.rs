@@ -232,8 +232,11 @@ impl BlockCache {
 
     fn present(&self, place: &BlockRef) -> Option<Rc<Block>> {
         let blocks = self.slots.get(place.cache_slot? as usize)?.as_ref()?;
+        if blocks.table != place.table {
+            return None;
+        }
         match &blocks.held[place.number as usize] {
-            Held::Block(block) if blocks.table == place.table => Some(block.clone()),
+            Held::Block(block) => Some(block.clone()),
             _ => None,
         }
     }

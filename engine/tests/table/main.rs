@@ -4,3 +4,6 @@
 mod support; // random records, files in memory, what a table should answer
 mod model; // builder → reader against a BTreeMap
 mod cursors; // both directions, cut ranges, caches too small
+mod damage; // every byte that matters, and hostile ones
+mod caching; // budget, pinning, tables that go
+mod timing; // how long things take, when asked
