@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::record::{Kind, Record, Seq};
-use crate::table::block::BODY_HEADER_BYTES;
+use crate::table::block::{BODY_HEADER_BYTES, mark_of};
 use crate::table::format::{shared_bytes, width_of};
 
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,7 @@ struct Pending {
     end: u32,
     seq: Seq,
     kind: Kind,
+    mark: u8,
 }
 
 /// What decides how long the body will be.
@@ -53,6 +54,7 @@ impl Measure {
     fn body_bytes_with(&self, place_width: usize) -> usize {
         BODY_HEADER_BYTES
             + self.prefix
+            + self.count
             + (self.count + 1) * place_width
             + self.count * (self.length_width() + self.seq_width())
             + (self.key_bytes - self.count * self.prefix)
@@ -168,9 +170,9 @@ impl BlockBuilder {
         }
     }
 
-    /// Takes a record for which `grown` was asked.
+    /// Takes a record for which `grown` was asked; `hash` is its key's.
     #[inline]
-    pub fn push(&mut self, record: &Record<'_>, grown: Grown) {
+    pub fn push(&mut self, record: &Record<'_>, hash: u64, grown: Grown) {
         self.bytes.extend_from_slice(record.key);
         let value = self.bytes.len() as u32;
         self.bytes.extend_from_slice(record.value);
@@ -179,6 +181,7 @@ impl BlockBuilder {
             end: self.bytes.len() as u32,
             seq: record.seq,
             kind: record.kind,
+            mark: mark_of(hash),
         });
         self.measure = grown.measure;
         self.body_bytes = grown.body_bytes;
@@ -200,8 +203,11 @@ impl BlockBuilder {
         body.extend_from_slice(&measure.min_seq.to_le_bytes());
         body.extend_from_slice(&self.first_key()[..prefix]);
 
+        body.extend(self.pending.iter().map(|pending| pending.mark));
+
         let fixed = length_width + seq_width;
-        let mut place = BODY_HEADER_BYTES + prefix + (measure.count + 1) * place_width;
+        let places = BODY_HEADER_BYTES + prefix + measure.count;
+        let mut place = places + (measure.count + 1) * place_width;
         let mut before = 0;
         body.extend_from_slice(&(place as u32).to_le_bytes()[..place_width]);
         for pending in &self.pending {

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use crate::effect::TableNumber;
 use crate::record::{KEY_BYTES_MAX, KeyRange, Kind, Record, Seq, VALUE_BYTES_MAX, compare_limits};
 use crate::table::TableMeta;
-use crate::table::block::{BODY_HEADER_BYTES, PACKING_LZ4, PACKING_RAW};
+use crate::table::block::{BODY_HEADER_BYTES, PACKING_LZ4, PACKING_RAW, mark_of};
 use crate::table::block_builder::BlockBuilder;
 use crate::table::chunks::ChunkWriter;
 use crate::table::filter::{FilterBuilder, key_hash};
@@ -199,10 +199,11 @@ impl TableBuilder {
         self.footer.entries += 1;
         self.footer.deletes += u64::from(record.kind == Kind::Delete);
         self.footer.raw_bytes += (record.key.len() + record.value.len()) as u64;
-        self.filter.add(key_hash(record.key));
+        let hash = key_hash(record.key);
+        self.filter.add(hash);
         if record.key.len() + record.value.len() > LARGE_RECORD_BYTES {
             self.write_block();
-            self.write_large(record);
+            self.write_large(record, hash);
             return;
         }
         let mut grown = self.block.grown(record);
@@ -214,7 +215,7 @@ impl TableBuilder {
             self.write_block();
             grown = self.block.grown(record);
         }
-        self.block.push(record, grown);
+        self.block.push(record, hash, grown);
     }
 
     /// Adds a range tombstone (no limit: to the end) that lies behind all that were added before,
@@ -351,9 +352,9 @@ impl TableBuilder {
     }
 
     /// Writes a record as a block of its own, without copying its value first.
-    fn write_large(&mut self, record: &Record<'_>) {
-        // The whole key is the prefix, the suffix is empty, the record begins behind two places.
-        let begin = BODY_HEADER_BYTES + record.key.len() + 2 * 4;
+    fn write_large(&mut self, record: &Record<'_>, hash: u64) {
+        // The whole key is the prefix, the suffix is empty; a mark and two places come first.
+        let begin = BODY_HEADER_BYTES + record.key.len() + 1 + 2 * 4;
         let end = begin + 2 + record.value.len();
         let mut head = Vec::with_capacity(begin + 2);
         head.extend_from_slice(&1u32.to_le_bytes());
@@ -361,6 +362,7 @@ impl TableBuilder {
         head.extend_from_slice(&[1 << 4 | 4, 1]);
         head.extend_from_slice(&record.seq.0.to_le_bytes());
         head.extend_from_slice(record.key);
+        head.push(mark_of(hash));
         head.extend_from_slice(&(begin as u32).to_le_bytes());
         head.extend_from_slice(&(end as u32).to_le_bytes());
         head.extend_from_slice(&[0, record.kind.to_byte()]);

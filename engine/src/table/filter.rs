@@ -9,7 +9,6 @@
 //! ```
 
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -100,6 +99,9 @@ impl Filter {
 /// How many hashes are kept in one piece, so that none is ever moved.
 const PIECE_HASHES: usize = 4096;
 
+/// How much of the filter is cleared in one call.
+const ZEROS_AT_ONCE: usize = 128 << 10;
+
 /// Collects hashes; the lines are made when their number is known, a bounded number at a time.
 #[derive(Debug, Default)]
 pub struct FilterBuilder {
@@ -130,8 +132,13 @@ impl FilterBuilder {
 
     /// Sets the bits of some more keys, after the last one was added. Returns whether all are set.
     pub fn set_some(&mut self) -> bool {
-        if self.payload.is_empty() && self.keys > 0 {
-            self.payload = vec![0; self.payload_bytes()];
+        // Memory that was never touched costs a page fault per page: not all in one call.
+        let whole = self.payload_bytes();
+        if self.payload.len() < whole {
+            self.payload.reserve_exact(whole - self.payload.len());
+            let more = (self.payload.len() + ZEROS_AT_ONCE).min(whole);
+            self.payload.resize(more, 0);
+            return false;
         }
         let lines = self.payload.len() / LINE_BYTES;
         if let Some(piece) = self.pieces.pop_front() {

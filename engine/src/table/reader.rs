@@ -64,6 +64,11 @@ impl<'key> Probe<'key> {
     pub fn key(&self) -> &'key [u8] {
         self.key
     }
+
+    /// Its hash.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
 }
 
 /// What a table knows of a key.
@@ -269,17 +274,16 @@ impl Table {
         }
         let block = self.index.find(probe.key);
         match cache.get(self, block) {
-            Some(block) => self.get_in(block, probe.key, at),
+            Some(block) => self.get_in(block, probe, at),
             None => Lookup::Need(self.block_ref(block)),
         }
     }
 
     #[inline]
-    fn get_in(&self, block: &Rc<Block>, key: &[u8], at: Seq) -> Lookup {
-        let (position, found) = block.find(key);
-        if !found {
+    fn get_in(&self, block: &Rc<Block>, probe: &Probe<'_>, at: Seq) -> Lookup {
+        let Some(position) = block.find_key(probe.key, probe.hash) else {
             return Lookup::Absent;
-        }
+        };
         let entry = block.entry(position);
         let (seq, kind) = self.seq_and_kind(block, &entry);
         if seq > at {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::effect::TableNumber;
 use crate::record::{Kind, Record, Seq};
-use crate::table::block::{Block, check_stored};
+use crate::table::block::{Block, check_stored, mark_of};
 use crate::table::format::PAGE_BYTES;
 use crate::table::reader::{BlockRef, Probe, Table};
 use crate::table::tombstones::Tombstone;
@@ -153,7 +153,11 @@ impl<'bytes> TableWalk<'bytes> {
         if self.table.index().find(record.key) != number {
             return corrupt("a key that the index places elsewhere");
         }
-        if !self.table.may_contain(&Probe::new(record.key)) {
+        let probe = Probe::new(record.key);
+        if block.mark(position) != mark_of(probe.hash()) {
+            return corrupt("a mark of another key");
+        }
+        if !self.table.may_contain(&probe) {
             return corrupt("a key that the filter excludes");
         }
         if !self.table.meta().range.contains(record.key) {

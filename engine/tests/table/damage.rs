@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use coracle_engine::cache::BlockCache;
 use coracle_engine::record::{KeyRange, Kind, Seq};
+use coracle_engine::table::block::mark_of;
 use coracle_engine::table::format::{
     PAGE_BYTES, SECTION_CHUNK_BYTES, SECTION_CHUNK_PAYLOAD, checksum,
 };
@@ -199,6 +200,11 @@ fn use_block(block: &Block, random: &mut Random) {
         let key = [block.prefix(), block.suffix(&entry)].concat();
         assert!(before.is_none_or(|before| before < key), "keys ascend");
         assert_eq!(block.find(&key), (position, true));
+        let hash = Probe::new(&key).hash();
+        // By a wrong mark a key may stay unfound, but no other one is found.
+        let found = block.find_key(&key, hash);
+        assert!(found == Some(position) || block.mark(position) != mark_of(hash));
+        assert!(found.is_none_or(|found| found == position));
         let (_, kind) = block.seq_and_kind(&entry);
         assert!(kind == Kind::Put || block.value(&entry).is_empty());
         before = Some(key);
