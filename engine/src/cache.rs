@@ -211,11 +211,19 @@ impl BlockCache {
         }
     }
 
-    /// Whether a block is in memory, without using it.
-    pub fn contains(&self, table: &Table, block: u32) -> bool {
+    /// A block, if it is in memory; neither counted nor taken for a use of it.
+    pub fn peek(&self, table: &Table, block: u32) -> Option<&Rc<Block>> {
         let slot = table.cache_slot().expect("a table that is attached");
         let blocks = self.slots[slot as usize].as_ref().expect("attached");
-        matches!(blocks.held[block as usize], Held::Block(_))
+        match &blocks.held[block as usize] {
+            Held::Block(block) => Some(block),
+            _ => None,
+        }
+    }
+
+    /// Whether a block is in memory, without using it.
+    pub fn contains(&self, table: &Table, block: u32) -> bool {
+        self.peek(table, block).is_some()
     }
 
     /// Checks and unpacks a block that was read, and keeps it. **Whoever waits for it should hold

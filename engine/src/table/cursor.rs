@@ -60,6 +60,8 @@ pub struct TableCursor {
     last_block: u32,
     state: State,
     block: Option<Rc<Block>>,
+    /// Leaves no trace in the cache.
+    passing: bool,
     /// Provided past the cache.
     provided: Option<Rc<Block>>,
     /// The records of the block that lie in the range.
@@ -97,6 +99,7 @@ impl TableCursor {
             last_block,
             state: State::Nowhere,
             block: None,
+            passing: false,
             provided: None,
             first: 0,
             limit: 0,
@@ -108,6 +111,14 @@ impl TableCursor {
             prefix_bytes: 0,
             target: Vec::new(),
         }
+    }
+
+    /// The same cursor, except that it passes through the cache without a trace: what it finds there
+    /// is not taken for used. For compaction and export, which read everything once.
+    #[must_use]
+    pub fn passing(mut self) -> TableCursor {
+        self.passing = true;
+        self
     }
 
     /// The table.
@@ -337,6 +348,7 @@ impl TableCursor {
         }
         match self.provided.take() {
             Some(block) if block.number() == number => Some(block),
+            _ if self.passing => cache.peek(&self.table, number).cloned(),
             _ => cache.get(&self.table, number).cloned(),
         }
     }

@@ -125,15 +125,33 @@ impl Index {
             + self.fences.capacity()
             + self.common.capacity()
     }
+}
 
-    /// Reads a payload back, and the table's range with it.
-    pub fn decode(
-        payload: &[u8],
-        table: TableNumber,
-        offset: u64,
-    ) -> Result<(KeyRange, Index), Corrupt> {
-        const CUT_OFF: &str = "the index is cut off";
-        let mut fields = Fields::new(payload, table, offset);
+/// What the payload is too short for.
+const CUT_OFF: &str = "the index is cut off";
+
+/// So many blocks are read in one call.
+const BLOCKS_AT_ONCE: usize = 4096;
+
+/// Reads a payload back, a bounded number of blocks at a time.
+#[derive(Debug)]
+pub struct IndexOpening {
+    payload: Vec<u8>,
+    table: TableNumber,
+    offset: u64,
+    /// How far the payload has been read.
+    at: usize,
+    /// How many blocks there are, and how many of them have been read.
+    blocks: usize,
+    read: usize,
+    range: KeyRange,
+    index: Index,
+}
+
+impl IndexOpening {
+    /// Over a payload whose section begins at `offset` of the file.
+    pub fn new(payload: Vec<u8>, table: TableNumber, offset: u64) -> Result<Self, Corrupt> {
+        let mut fields = Fields::new(&payload, table, offset);
         let start_bytes = usize::from(fields.u16(CUT_OFF)?);
         let limit_bytes = usize::from(fields.u16(CUT_OFF)?);
         if start_bytes.max(limit_bytes) > KEY_BYTES_MAX + 1 {
@@ -150,22 +168,51 @@ impl Index {
         }
         let mut index = Index::default();
         index.pages.reserve_exact(blocks + 1);
+        index.pages.push(0);
+        index.heads.reserve_exact(blocks.saturating_sub(1));
         index.ends.reserve_exact(blocks.saturating_sub(1));
         index.fences.reserve_exact(fields.left() - 4 * blocks);
-        let mut page = 0u32;
-        index.pages.push(page);
-        let mut before: &[u8] = &[];
-        for block in 0..blocks {
+        Ok(IndexOpening {
+            at: payload.len() - fields.left(),
+            payload,
+            table,
+            offset,
+            blocks,
+            read: 0,
+            range,
+            index,
+        })
+    }
+
+    /// Reads some more. Answers once, with the table's range and the index; before that it wants to
+    /// be called again.
+    pub fn step(&mut self) -> Result<Option<(KeyRange, Index)>, Corrupt> {
+        match self.read < self.blocks {
+            true => self.read_some()?,
+            false => self.head_some(),
+        }
+        let whole = self.read == self.blocks && self.index.heads.len() == self.index.ends.len();
+        Ok(whole.then(|| {
+            let range = core::mem::take(&mut self.range);
+            (range, core::mem::take(&mut self.index))
+        }))
+    }
+
+    fn read_some(&mut self) -> Result<(), Corrupt> {
+        let index = &mut self.index;
+        let unread = self.offset + self.at as u64;
+        let mut fields = Fields::new(&self.payload[self.at..], self.table, unread);
+        let mut page = *index.pages.last().expect("the first block's");
+        for block in self.read..self.blocks.min(self.read + BLOCKS_AT_ONCE) {
             let pages = fields.u16(CUT_OFF)?;
             let fence_bytes = usize::from(fields.u16(CUT_OFF)?);
             let fence = fields.take(fence_bytes, CUT_OFF)?;
             if fence_bytes > KEY_BYTES_MAX || (block == 0) != fence.is_empty() {
                 return Err(fields.corrupt("a fence of an impossible length"));
             }
-            if block > 0 && fence <= before {
+            if block > 0 && fence <= index.fence(block as u32 - 1) {
                 return Err(fields.corrupt("fences are out of order"));
             }
-            before = fence;
             page = match page.checked_add(u32::from(pages)) {
                 Some(next) if pages > 0 => next,
                 _ => return Err(fields.corrupt("a block of an impossible length")),
@@ -175,27 +222,35 @@ impl Index {
                 index.fences.extend_from_slice(fence);
                 index.ends.push(index.fences.len() as u32);
             }
+            self.read += 1;
         }
-        if fields.left() > 0 {
-            return Err(fields.corrupt("bytes follow the index"));
+        self.at = self.payload.len() - fields.left();
+        if self.read == self.blocks {
+            if fields.left() > 0 {
+                return Err(fields.corrupt("bytes follow the index"));
+            }
+            self.cut_common();
         }
-        index.cut_common();
-        Ok((range, index))
+        Ok(())
     }
 
+    /// Fences ascend: what the first and the last share, all share.
     fn cut_common(&mut self) {
-        let Some(last) = self.ends.len().checked_sub(1) else {
-            return;
-        };
-        // Fences ascend: what the first and the last share, all share.
-        let common = match last {
-            0 => 0,
-            last => shared_bytes(self.fence_at(0), self.fence_at(last)),
-        };
-        self.common = self.fence_at(0)[..common].to_vec();
-        self.heads = (0..=last)
-            .map(|place| eight_bytes(&self.fence_at(place)[common..]))
-            .collect();
+        let index = &mut self.index;
+        if let Some(last @ 1..) = index.ends.len().checked_sub(1) {
+            let common = shared_bytes(index.fence_at(0), index.fence_at(last));
+            index.common = index.fence_at(0)[..common].to_vec();
+        }
+    }
+
+    fn head_some(&mut self) {
+        let index = &mut self.index;
+        let (done, all) = (index.heads.len(), index.ends.len());
+        let common = index.common.len();
+        for place in done..all.min(done + BLOCKS_AT_ONCE) {
+            let head = eight_bytes(&index.fence_at(place)[common..]);
+            index.heads.push(head);
+        }
     }
 }
 

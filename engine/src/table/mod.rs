@@ -30,6 +30,7 @@ pub mod block_builder; // records → one block
 pub mod chunks; // blocks → chunks to write
 pub mod builder; // records → a table
 pub mod reader; // an opened table
+pub mod opening; // from the bytes of a tail to an opened table
 pub mod cursor; // a place in a table, moving either way
 pub mod walk; // everything in a file, from raw bytes, for tools
 
@@ -42,6 +43,7 @@ pub use block::Block;
 pub use builder::{BuilderOptions, Chunk, TableBuilder};
 pub use cursor::{Step, TableCursor};
 pub use footer::Footer;
+pub use opening::TableOpening;
 pub use reader::{BlockRef, Hit, Lookup, Probe, Table};
 pub use walk::{Item, TableWalk};
 

@@ -9,10 +9,8 @@ use crate::effect::TableNumber;
 use crate::record::{KeyRange, Kind, Record, Seq, below_limit};
 use crate::table::block::{Block, Entry};
 use crate::table::filter::{Filter, key_hash};
-use crate::table::footer::Footer;
-use crate::table::format::PAGE_BYTES;
 use crate::table::index::Index;
-use crate::table::section::{Place, SectionReader};
+use crate::table::opening::TableOpening;
 use crate::table::tombstones::TableTombstones;
 use crate::table::{Corrupt, TableMeta};
 
@@ -127,80 +125,34 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens a table from its tail: all bytes of the file from
-    /// [`tail_offset`](Footer::tail_offset) on. Without a number it takes the footer's word for
-    /// which table it is. With a global sequence, all its records have that one.
-    ///
-    /// One call checks and copies the whole tail, about 15 microseconds per 100 KiB; the tail of a
-    /// 32 MiB table of small records has about half a MiB.
+    /// Opens a table from its tail in one call: see [`TableOpening`] for the same in steps.
     pub fn open(
         number: Option<TableNumber>,
         file_bytes: u64,
         global_seq: Option<Seq>,
         tail: &[u8],
     ) -> Result<Table, Corrupt> {
-        let page = tail.len().saturating_sub(PAGE_BYTES);
-        let footer = Footer::decode(number, file_bytes, &tail[page..])?;
-        let table = footer.number;
-        let corrupt = |why| Corrupt {
-            table,
-            offset: footer.tail_offset(),
-            why,
-        };
-        if footer.tail_offset() + tail.len() as u64 != file_bytes {
-            return Err(corrupt("a tail of another length than the footer says"));
-        }
-        let section = |place: Place| {
-            let begin = (place.offset - footer.tail_offset()) as usize;
-            SectionReader::new(table, place, &tail[begin..page])
-        };
-
-        let tombstones = match footer.tombstones.payload {
-            0 => TableTombstones::default(),
-            _ => {
-                let payload = section(footer.tombstones).whole()?;
-                let offset = footer.tombstones.offset;
-                TableTombstones::decode(&payload, table, offset, global_seq)?
+        let mut opening = TableOpening::new(number, file_bytes, global_seq, tail)?;
+        loop {
+            if let Some(table) = opening.step(tail)? {
+                return Ok(table);
             }
-        };
-        if tombstones.len() as u64 != footer.range_tombstones {
-            return Err(corrupt(
-                "another number of range tombstones than the footer says",
-            ));
         }
+    }
 
-        if !footer.filter.payload.is_multiple_of(64)
-            || (footer.filter.payload == 0) != (footer.entries == 0)
-        {
-            return Err(corrupt("a filter of an impossible length"));
-        }
-        let filter_bytes = (footer.filter.payload as usize).min(tail.len());
-        let mut filter = Filter::with_capacity(filter_bytes);
-        let mut chunks = section(footer.filter);
-        while let Some(payload) = chunks.next_chunk()? {
-            filter.extend(payload);
-        }
-
-        let payload = section(footer.index).whole()?;
-        let (range, index) = Index::decode(&payload, table, footer.index.offset)?;
-        if u64::from(index.blocks()) != footer.blocks || index.data_bytes() != footer.tail_offset()
-        {
-            return Err(corrupt("the index describes other data than the footer"));
-        }
-        let inside = tombstones.iter().all(|tombstone| {
-            let covered = KeyRange::new(tombstone.start, tombstone.limit);
-            range.covers(&covered)
-        });
-        if !inside {
-            return Err(corrupt("a range tombstone beyond the table's range"));
-        }
-        Ok(Table {
-            meta: footer.meta(range, global_seq),
+    pub(crate) fn of_parts(
+        meta: TableMeta,
+        index: Index,
+        filter: Filter,
+        tombstones: TableTombstones,
+    ) -> Table {
+        Table {
+            meta,
             index,
             filter,
             tombstones,
             cache_slot: Cell::new(None),
-        })
+        }
     }
 
     /// Its number.

@@ -74,14 +74,4 @@ impl<'bytes> SectionReader<'bytes> {
         self.payload_left -= payload as u64;
         Ok(Some(&bytes[..payload]))
     }
-
-    /// The whole payload, in one piece.
-    pub fn whole(mut self) -> Result<Vec<u8>, Corrupt> {
-        // What is allocated is bounded by the bytes at hand, whatever the footer says.
-        let mut whole = Vec::with_capacity((self.payload_left as usize).min(self.fields.left()));
-        while let Some(payload) = self.next_chunk()? {
-            whole.extend_from_slice(payload);
-        }
-        Ok(whole)
-    }
 }

@@ -113,19 +113,52 @@ impl TableTombstones {
                 !last.limit.is_empty() && last.limit <= next.start
             })
     }
+}
 
-    /// Reads a payload back; `global_seq` replaces the sequences.
-    pub fn decode(
-        payload: &[u8],
+/// What the payload is too short for.
+const CUT_OFF: &str = "range tombstones are cut off";
+
+/// So many range tombstones are read in one call.
+const READ_AT_ONCE: u32 = 2048;
+
+/// Reads a payload back, a bounded number of range tombstones at a time.
+#[derive(Debug)]
+pub struct TombstonesOpening {
+    payload: Vec<u8>,
+    table: TableNumber,
+    offset: u64,
+    global_seq: Option<Seq>,
+    at: usize,
+    left: u32,
+    tombstones: TableTombstones,
+}
+
+impl TombstonesOpening {
+    /// Over a payload whose section begins at `offset` of the file; a global sequence replaces those
+    /// that are written there.
+    pub fn new(
+        payload: Vec<u8>,
         table: TableNumber,
         offset: u64,
         global_seq: Option<Seq>,
-    ) -> Result<TableTombstones, Corrupt> {
-        const CUT_OFF: &str = "range tombstones are cut off";
-        let mut fields = Fields::new(payload, table, offset);
-        let mut tombstones = TableTombstones::default();
-        let count = fields.u32(CUT_OFF)?;
-        for _ in 0..count {
+    ) -> Result<TombstonesOpening, Corrupt> {
+        let left = Fields::new(&payload, table, offset).u32(CUT_OFF)?;
+        Ok(TombstonesOpening {
+            payload,
+            table,
+            offset,
+            global_seq,
+            at: 4,
+            left,
+            tombstones: TableTombstones::default(),
+        })
+    }
+
+    /// Reads some more. Answers once; before that it wants to be called again.
+    pub fn step(&mut self) -> Result<Option<TableTombstones>, Corrupt> {
+        let unread = self.offset + self.at as u64;
+        let mut fields = Fields::new(&self.payload[self.at..], self.table, unread);
+        for _ in 0..self.left.min(READ_AT_ONCE) {
             let start_bytes = usize::from(fields.u16(CUT_OFF)?);
             let limit_bytes = usize::from(fields.u16(CUT_OFF)?);
             if start_bytes.max(limit_bytes) > KEY_BYTES_MAX + 1 {
@@ -135,17 +168,22 @@ impl TableTombstones {
             let tombstone = Tombstone {
                 start: fields.take(start_bytes, CUT_OFF)?,
                 limit: fields.take(limit_bytes, CUT_OFF)?,
-                seq: global_seq.unwrap_or(seq),
+                seq: self.global_seq.unwrap_or(seq),
             };
-            if !tombstones.follows(&tombstone) {
+            if !self.tombstones.follows(&tombstone) {
                 return Err(fields.corrupt("range tombstones are out of order"));
             }
-            tombstones.push(tombstone);
+            self.tombstones.push(tombstone);
+            self.left -= 1;
+        }
+        self.at = self.payload.len() - fields.left();
+        if self.left > 0 {
+            return Ok(None);
         }
         if fields.left() > 0 {
             return Err(fields.corrupt("bytes follow the range tombstones"));
         }
-        Ok(tombstones)
+        Ok(Some(core::mem::take(&mut self.tombstones)))
     }
 }
 
@@ -225,13 +263,18 @@ mod tests {
         assert_eq!(builder.ends(), Some((&b"b"[..], &b""[..])));
         let payload = builder.take_payload();
         let table = TableNumber(1);
-        let read = TableTombstones::decode(&payload, table, 0, None).unwrap();
+        let read = |global_seq| {
+            let payload = payload.clone();
+            let mut opening = TombstonesOpening::new(payload, table, 0, global_seq).unwrap();
+            opening.step().unwrap().unwrap()
+        };
+        let global = read(Some(Seq(7)));
+        let read = read(None);
         assert!(read.iter().eq(written));
         for (key, seq) in [("a", 0), ("b", 3), ("c", 3), ("d", 9), ("f", 0), ("x", 4)] {
             assert_eq!(read.covering(key.as_bytes()), Seq(seq), "{key}");
         }
         assert_eq!(read.covering(&[0xff; 20]), Seq(4));
-        let global = TableTombstones::decode(&payload, table, 0, Some(Seq(7))).unwrap();
         assert_eq!(global.covering(b"c"), Seq(7));
     }
 

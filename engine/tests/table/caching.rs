@@ -160,3 +160,33 @@ fn blocks_of_tables_that_went_are_freed_and_never_served() {
         assert!(cache.stats().bytes <= cache.budget().max(8 << 10));
     });
 }
+
+#[test]
+fn a_passing_cursor_leaves_no_trace() {
+    let (file, table) = table_of(1, 2000);
+    let mut cache = BlockCache::new(1 << 20);
+    cache.attach(&table);
+    for block in (0..table.blocks()).step_by(2) {
+        let place = table.block_ref(block);
+        cache.fill(&place, file.read(&place)).unwrap();
+    }
+    let before = cache.stats();
+    let mut cursor = TableCursor::new(table.clone(), KeyRange::all()).passing();
+    let mut step = cursor.first(&mut cache);
+    let (mut seen, mut reads) = (0, 0);
+    while step != Step::End {
+        step = match step {
+            Step::Need(place) => {
+                reads += 1;
+                cursor.provide(Rc::new(place.decode(file.read(&place)).unwrap()));
+                cursor.resume(&mut cache)
+            }
+            _ => {
+                seen += 1;
+                cursor.next(&mut cache)
+            }
+        };
+    }
+    assert_eq!((seen, reads), (2000, table.blocks() / 2));
+    assert_eq!(cache.stats(), before);
+}
