@@ -28,6 +28,7 @@ pub mod section; // what lies between data and footer, checked chunk by chunk
 pub mod block; // an unpacked block, searched
 pub mod block_builder; // records → one block
 pub mod chunks; // blocks → chunks to write
+pub mod packer; // how long a block gets, and whether it is compressed
 pub mod builder; // records → a table
 pub mod reader; // an opened table
 pub mod opening; // from the bytes of a tail to an opened table
