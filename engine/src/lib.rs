@@ -12,4 +12,5 @@ pub mod version; // which parts of which tables are visible, level by level
 pub mod edit; // the steps from one version to the next
 pub mod state; // everything the manifest says, and how an edit changes it
 pub mod manifest; // edits to bytes, bytes to the state
+pub mod pick; // what to compact next
 pub mod effect; // what the store wants done, and what has been done
