@@ -76,7 +76,10 @@ struct Scan {
     slot: Slot,
     /// What the newest header says of it; none for a file that is only searched.
     live: Option<Live>,
+    /// What was fed and is not dealt with yet, a little more at most.
     buffer: Vec<u8>,
+    /// Where in the file the buffer begins.
+    base: usize,
     issued: u32,
     fed: u32,
     /// Everything before is accepted, or searched.
@@ -112,6 +115,8 @@ pub struct Recovery {
     cut: Option<Cut>,
     something_behind: bool,
     discarded: u64,
+    /// Buffers of scans that are done: fresh memory costs more than what is read into it.
+    spare: Vec<Vec<u8>>,
     mutant: Mutant,
 }
 
@@ -136,6 +141,7 @@ impl Recovery {
             cut: None,
             something_behind: false,
             discarded: 0,
+            spare: Vec::new(),
             mutant: Mutant::None,
         };
         recovery.slots.sort_unstable();
@@ -347,9 +353,9 @@ impl Recovery {
         }
         debug_assert_eq!(scan.fed, need.offset);
         if scan.buffer.capacity() == 0 {
-            scan.buffer
-                .reserve_exact(self.limits.segment_bytes as usize);
+            scan.buffer = self.spare.pop().unwrap_or_default();
         }
+        scan.forget_consumed();
         let bytes = &bytes[..bytes.len().min(need.len as usize)];
         scan.buffer.extend_from_slice(bytes);
         scan.fed = need.offset + need.len;
@@ -375,6 +381,8 @@ impl Recovery {
                 self.scans.push_front(scan);
                 return Ok(());
             }
+            scan.buffer.clear();
+            self.spare.push(scan.buffer);
             self.start_segment()?;
         }
         self.stage = Stage::Finished;
@@ -391,7 +399,7 @@ impl Recovery {
                 scan.done = true;
                 return;
             }
-            let rest = scan.buffer.get(scan.at..).unwrap_or_default();
+            let rest = scan.rest();
             if !complete {
                 // A batch may go on in a piece that was not fed yet.
                 let unread = rest.len() < BLOCK_BYTES;
@@ -512,8 +520,8 @@ impl Recovery {
             .newest
             .as_ref()
             .map(|header| (header.opening, header.sequence));
-        while scan.at + BLOCK_BYTES <= scan.buffer.len() {
-            let rest = &scan.buffer[scan.at..];
+        while scan.rest().len() >= BLOCK_BYTES {
+            let rest = scan.rest();
             let hint = Batch::length_hint(rest);
             if !complete
                 && hint.is_some_and(|len| {
@@ -645,11 +653,26 @@ impl Recovery {
 }
 
 impl Scan {
+    /// What was fed behind the place that was reached.
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.at - self.base..).unwrap_or_default()
+    }
+
+    /// Drops what lies before that place, once it is worth moving the rest.
+    fn forget_consumed(&mut self) {
+        let consumed = (self.at - self.base).min(self.buffer.len());
+        if consumed >= self.buffer.len() / 2 {
+            self.buffer.drain(..consumed);
+            self.base += consumed;
+        }
+    }
+
     fn new(slot: Slot, live: Option<Live>) -> Scan {
         Scan {
             slot,
             live,
             buffer: Vec::new(),
+            base: 0,
             issued: 0,
             fed: 0,
             at: 0,
