@@ -69,20 +69,22 @@ impl<Item> Finished<Item> {
     }
 
     /// Waits until there is a completion to take, or nothing under way that could become one. One
-    /// task at a time waits here.
-    pub async fn wait(&self) {
+    /// task at a time waits here. Says whether it had to wait.
+    pub async fn wait(&self) -> bool {
+        let mut waited = false;
         poll_fn(|context| {
             let mut queue = self.queue.borrow_mut();
             if !queue.items.is_empty() || queue.under_way == 0 {
-                return Poll::Ready(());
+                return Poll::Ready(waited);
             }
+            waited = true;
             match &queue.waiting {
                 Some(waker) if waker.will_wake(context.waker()) => {}
                 _ => queue.waiting = Some(context.waker().clone()),
             }
             Poll::Pending
         })
-        .await;
+        .await
     }
 }
 

@@ -3,13 +3,13 @@
 use crate::runtime::disk::file::{Opening, ReadBytes};
 use crate::runtime::disk::layout::sync_names;
 use crate::runtime::disk::{
-    DirectFile, DiskError, Durability, Failure, Finished, ShardDirectory, probe,
+    DirectFile, DiskError, Durability, Failure, Finished, ShardDirectory, probe, submit_now,
 };
 use coracle_wal::effect::{Effect, Write};
 use coracle_wal::fetch::Answer;
 use coracle_wal::{Log, Lsn, ReadToken, Slot};
 use glommio::io::DmaBuffer;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -20,6 +20,20 @@ use std::rc::Rc;
 pub struct LogDisk {
     shared: Rc<Shared>,
     finished: Finished<LogFinished>,
+    unsent: Rc<Cell<Unsent>>,
+}
+
+/// From so many bytes on it pays to interrupt a row of turns.
+const HAND_OVER_BYTES: usize = 64 << 10;
+
+/// With fewer writes than this the disk is not busy.
+const WRITES_WITH_KERNEL: usize = 4;
+
+/// Writes that were begun and may not have been handed to the kernel yet.
+#[derive(Clone, Copy, Default)]
+struct Unsent {
+    writes: usize,
+    bytes: usize,
 }
 
 struct Shared {
@@ -85,6 +99,7 @@ impl LogDisk {
         Ok(LogDisk {
             shared: Rc::new(shared),
             finished: Finished::default(),
+            unsent: Rc::default(),
         })
     }
 
@@ -126,6 +141,11 @@ impl LogDisk {
         let file = file.expect("the log writes to files that were reported as created or found");
         let mut buffer = file.buffer(write.len as usize);
         log.encode(&write, buffer.as_bytes_mut());
+        let unsent = self.unsent.get();
+        self.unsent.set(Unsent {
+            writes: unsent.writes + 1,
+            bytes: unsent.bytes + buffer.len(),
+        });
         let disk = self.shared.clone();
         self.spawn(async move {
             let work = disk.write(&file, buffer, u64::from(write.offset));
@@ -171,7 +191,26 @@ impl LogDisk {
 
     /// Waits until there is a completion to take, or nothing under way.
     pub async fn wait(&self) {
-        self.finished.wait().await;
+        if self.finished.wait().await {
+            // The executor was idle, and hands over everything before it is.
+            self.unsent.set(Unsent::default());
+        }
+    }
+
+    /// Between turns that follow each other without a pause: hands to the kernel what was begun, if
+    /// the disk would else run dry meanwhile, or if so much was begun that preparing more of it takes
+    /// longer than handing it over. Before a pause there is no need: an executor hands over everything
+    /// before it sleeps.
+    pub async fn hand_over(&self) {
+        let unsent = self.unsent.get();
+        if unsent.writes == 0 {
+            return;
+        }
+        let with_kernel = self.under_way().saturating_sub(unsent.writes);
+        if unsent.bytes >= HAND_OVER_BYTES || with_kernel < WRITES_WITH_KERNEL {
+            self.unsent.set(Unsent::default());
+            submit_now().await;
+        }
     }
 
     /// How many effects are under way.

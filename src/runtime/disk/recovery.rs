@@ -1,7 +1,7 @@
 //! Reads a log back: the reads that recovery wants, several at once, fed in order.
 
 use crate::runtime::disk::file::ReadBytes;
-use crate::runtime::disk::{DiskError, Failure, LogDisk};
+use crate::runtime::disk::{DiskError, Failure, LogDisk, submit_now};
 use coracle_wal::recover::Need;
 use coracle_wal::{Corrupt, Limits, Log, LogId, Recovery, Verdict};
 use std::collections::VecDeque;
@@ -61,6 +61,9 @@ impl LogDisk {
                 DiskError::new("read", &path, failure)
             })?;
             recovery.feed(need, &bytes)?;
+            drop(bytes);
+            // Reads end together; the next ones must not wait until all of these are dealt with.
+            submit_now().await;
         }
         Ok(recovery.finish())
     }

@@ -15,11 +15,17 @@ mod peer; // raft-engine
 mod ours; // coracle-wal through the driver
 mod append; // durable appends, all contenders, all depths
 
+mod memory; // what is allocated
+mod recovery; // opening a large log, and what it keeps in memory
+
 use clap::Parser;
 use coracle::runtime::disk::Durability;
 use coracle_bench_harness::{Machine, Report};
 use settings::{Arguments, Settings};
 use std::path::Path;
+
+#[global_allocator]
+static ALLOCATOR: memory::Counting = memory::Counting;
 
 fn main() {
     let arguments = Arguments::parse();
@@ -57,6 +63,9 @@ fn main() {
     let wants = |part: &str| arguments.parts.split(',').any(|wanted| wanted == part);
     if wants("append") {
         append::run(&arguments, &settings, &mut report);
+    }
+    if wants("recovery") {
+        recovery::run(&arguments, &settings, &mut report);
     }
     if let Some(path) = &arguments.json {
         report

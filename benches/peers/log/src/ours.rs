@@ -13,9 +13,7 @@ use coracle_wal::limits::BLOCK_BYTES;
 use coracle_wal::log::Entry;
 use coracle_wal::{Limits, Log, LogId, Lsn, MetaRecord, RegionId};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::path::Path;
-use std::task::Poll;
 use std::time::Instant;
 
 /// What the tables call us.
@@ -38,6 +36,18 @@ pub fn batch_bytes(shape: Shape) -> usize {
     (directory + shape.batch_entries * shape.entry_bytes).next_multiple_of(BLOCK_BYTES)
 }
 
+/// The id of every log here.
+pub const LOG_ID: LogId = LogId(7);
+
+/// The limits of a log of so many files, all of which are made before anything is measured.
+pub fn limits(segments: u32) -> Limits {
+    Limits {
+        segments_max: segments,
+        segments_ready: segments - 1,
+        ..Limits::DEFAULT
+    }
+}
+
 /// How many files the log has: fewer where less is written.
 fn segments(shape: Shape) -> u32 {
     if batch_bytes(shape) > 32 << 10 {
@@ -58,7 +68,8 @@ pub fn start(settings: &Settings, shape: Shape) -> Contender {
     Contender::start(OURS, None, move |stints, samples| {
         let executor = crate::bare::executor(&settings);
         let directory = settings.directory.join("ours");
-        let mut ours = executor.run(Ours::create(&settings, &directory, shape));
+        let made = Ours::create(&settings, &directory, shape, segments(shape));
+        let mut ours = executor.run(made);
         for stint in stints {
             let sample = executor.run(async {
                 ours.make_room().await;
@@ -94,24 +105,28 @@ pub struct Ours {
 
 impl Ours {
     /// A log that is open, with files enough that none is made while it is measured.
-    pub async fn create(settings: &Settings, directory: &Path, shape: Shape) -> Ours {
+    pub async fn create(
+        settings: &Settings,
+        directory: &Path,
+        shape: Shape,
+        segments: u32,
+    ) -> Ours {
         let directory = ShardDirectory::of(directory, 0);
         directory.create().expect("the directory can be created");
         let disk = LogDisk::open(directory, settings.durability).await;
         let disk = disk.expect("our files open");
-        // All files are made before anything is measured; fewer where less is written.
-        let segments_max = if batch_bytes(shape) > 32 << 10 {
-            32
-        } else {
-            14
-        };
-        let limits = Limits {
-            segments_max,
-            segments_ready: segments_max - 1,
-            ..Limits::DEFAULT
-        };
-        let mut ours = Ours {
-            log: Log::create(LogId(7), limits),
+        let log = Log::create(LOG_ID, limits(segments));
+        let mut ours = Ours::of(log, disk, shape);
+        while !ours.log.is_open() || ours.disk.under_way() > 0 {
+            ours.step().await;
+        }
+        ours
+    }
+
+    /// A writer into a log whose regions are empty, or that is only to be opened.
+    pub fn of(log: Log, disk: LogDisk, shape: Shape) -> Ours {
+        Ours {
+            log,
             disk,
             shape,
             payload: Payload::new(),
@@ -122,13 +137,14 @@ impl Ours {
             effects: Vec::new(),
             entries: Vec::new(),
             bytes_since_truncation: 0,
-        };
-        while !ours.log.is_open() || ours.disk.under_way() > 0 {
-            ours.turn();
-            ours.disk.wait().await;
-            ours.take_finished();
         }
-        ours
+    }
+
+    /// One turn without records.
+    pub async fn step(&mut self) {
+        self.turn();
+        self.disk.wait().await;
+        self.take_finished();
     }
 
     /// Makes batches durable for a while, so many at a time.
@@ -140,8 +156,8 @@ impl Ours {
                 if now >= stretch.end {
                     break;
                 }
+                self.disk.hand_over().await;
                 self.submit(now);
-                end_of_turn().await;
             }
             if self.begun.is_empty() {
                 return stretch.finish();
@@ -257,17 +273,4 @@ impl Ours {
         self.settle().await;
         self.disk.close().await;
     }
-}
-
-/// A turn makes one batch; at its end the executor hands to the kernel what was begun.
-async fn end_of_turn() {
-    let mut ended = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut ended, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -112,8 +112,8 @@ impl PeerWriter {
         }
     }
 
-    /// Makes one batch durable.
-    pub fn write(&mut self) {
+    /// Writes one batch, and makes it durable if `sync` says so.
+    pub fn write(&mut self, sync: bool) {
         let mut left = self.shape.batch_entries;
         while left > 0 {
             let region = self.next_region;
@@ -132,7 +132,7 @@ impl PeerWriter {
                 .expect("the batch is far below the peer's limit");
             left -= count;
         }
-        let written = self.engine.write(&mut self.batch, true);
+        let written = self.engine.write(&mut self.batch, sync);
         written.expect("the peer writes");
     }
 
@@ -143,7 +143,7 @@ impl PeerWriter {
             if begin >= stretch.end {
                 return stretch.finish();
             }
-            self.write();
+            self.write(true);
             stretch.record(begin.elapsed());
         }
     }
