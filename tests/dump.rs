@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use coracle_engine::edit::{Flush, VersionEdit};
 use coracle_engine::effect::TableNumber;
+use coracle_engine::manifest::Manifest;
+use coracle_engine::progress::{Applied, Clock, Index, PeerId, RegionId as RegionNumber, Rotation};
 use coracle_engine::record::{Kind, Record, Seq};
 use coracle_engine::table::{BuilderOptions, TableBuilder};
 use coracle_wal::{Effect, Entry, Limits, Log, LogId, MetaRecord, RegionId};
@@ -100,6 +103,64 @@ fn table() -> Vec<u8> {
         }
     }
     file
+}
+
+/// A manifest with a flush of one region.
+fn manifest() -> Vec<u8> {
+    let mut manifest = Manifest::create(3, 64 << 10);
+    let mut file = vec![0; 64 << 10];
+    for rotation in 1..=4u64 {
+        let applied = Applied {
+            region: RegionNumber(2),
+            peer: PeerId(9),
+            index: Index(rotation * 10),
+            clock: Clock(77),
+        };
+        let flush = Flush {
+            rotation: Rotation(rotation),
+            last_seq: Seq(rotation * 100),
+            tables: Vec::new(),
+            applied: vec![applied],
+        };
+        manifest
+            .append(&VersionEdit::Flush(flush))
+            .expect("it fits");
+        while let Some((write, offset, bytes)) = manifest.next_write() {
+            file[offset as usize..offset as usize + bytes.len()].copy_from_slice(&bytes);
+            manifest.written(write);
+        }
+    }
+    file
+}
+
+#[test]
+fn a_manifest_is_printed_edit_by_edit() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("manifest");
+    std::fs::write(&path, manifest()).expect("written");
+    let output = coracle(&["dump", "manifest"], &path);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for line in [
+        "record 1 at 32768: state of generation 1",
+        "record 4 at 57344: edits of generation 1",
+        "flush rotation=4 last_seq=400 region=2 peer=9 index=40 clock=77",
+    ] {
+        assert!(printed.contains(line), "no line {line:?} in\n{printed}");
+    }
+    let mut damaged = manifest();
+    // Both copies of the second record.
+    damaged[32768 + 8192 + 100] ^= 1;
+    damaged[32768 + 8192 + 30] ^= 1;
+    damaged[32768 + 8192 + 4096 + 30] ^= 1;
+    std::fs::write(&path, damaged).expect("written");
+    let output = coracle(&["dump", "manifest", "--json"], &path);
+    assert_eq!(output.status.code(), Some(14));
+    assert!(
+        text(&output.stderr).contains("damaged at offset 40960"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

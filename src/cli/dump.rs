@@ -24,6 +24,8 @@ pub enum Dump {
     Wal(Source),
     /// A table of the state store: its footer, blocks and records
     Table(Source),
+    /// The manifest of the state store: its states and edits
+    Manifest(Source),
 }
 
 /// Which file, and how to print it.
@@ -44,6 +46,7 @@ pub(super) fn run(dump: Dump) -> Result<(), Failure> {
     match dump {
         Dump::Wal(source) => print(&source, dump_wal),
         Dump::Table(source) => print(&source, dump_table),
+        Dump::Manifest(source) => print(&source, dump_manifest),
     }
 }
 
@@ -280,6 +283,31 @@ fn dump_table(bytes: &[u8], brief: bool, line: &mut Line<'_>) -> Result<(), (u64
         }
     }
     Ok(())
+}
+
+fn dump_manifest(bytes: &[u8], brief: bool, line: &mut Line<'_>) -> Result<(), (u64, String)> {
+    let walked = coracle_engine::manifest::walk(bytes, |record| {
+        let kind = if record.is_state { "state" } else { "edits" };
+        line(
+            &format!(
+                "record {} at {}: {kind} of generation {}",
+                record.number, record.offset, record.generation
+            ),
+            json!({
+                "kind": kind, "number": record.number, "offset": record.offset,
+                "generation": record.generation,
+            }),
+        );
+        if !brief {
+            for said in &record.lines {
+                line(
+                    &format!("  {said}"),
+                    json!({ "kind": "line", "text": said }),
+                );
+            }
+        }
+    });
+    walked.map_err(|corrupt| (corrupt.offset, corrupt.why.to_string()))
 }
 
 /// A few bytes as they are, many by their number.
