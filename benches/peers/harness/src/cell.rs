@@ -84,6 +84,15 @@ impl Cell {
     }
 }
 
+/// How much of something is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wanted {
+    /// More is better.
+    AtLeast(f64),
+    /// Less is better.
+    AtMost(f64),
+}
+
 /// What a cell should show: a ratio of at least so much (or at most, with `at_most`).
 #[derive(Clone, Debug, Serialize)]
 pub struct Goal {

@@ -4,7 +4,7 @@ use std::{fmt::Write, path::Path};
 
 use serde::Serialize;
 
-use crate::{Cell, Goal, Machine, Sample};
+use crate::{Cell, Goal, Machine, Sample, Wanted};
 
 /// Everything that a bench has found.
 #[derive(Debug, Serialize)]
@@ -38,29 +38,41 @@ impl Report {
         table
     }
 
-    /// Judges a ratio of a cell that was measured; does nothing for one that was not. The first
-    /// element of `over` names the side to divide by, the second the least ratio.
+    /// Judges the ratio of a figure between two sides of a cell that was measured; does nothing for one
+    /// that was not.
     pub fn want(
         &mut self,
         cell: &str,
-        side: &str,
-        over: (&str, f64),
+        (side, over): (&str, &str),
         what: &str,
+        wanted: Wanted,
         figure: impl Fn(&Sample) -> f64,
     ) {
-        let Some(measured) = self.cells.iter().find(|found| found.name == cell) else {
-            return;
+        let ratio = self.cell(cell).and_then(|cell| cell.ratio(side, over, figure));
+        if let Some(ratio) = ratio {
+            self.judge(cell, format!("{what} over {over}"), ratio.median, wanted);
+        }
+    }
+
+    /// Judges a figure of one side of a cell by itself.
+    pub fn want_figure(&mut self, cell: &str, side: &str, figure: &str, wanted: Wanted) {
+        let value = |sample: &Sample| sample.figures.get(figure).copied().unwrap_or(f64::NAN);
+        let median = self.cell(cell).and_then(|cell| Some(cell.side(side)?.median(value)));
+        if let Some(median) = median.filter(|median| median.is_finite()) {
+            self.judge(cell, format!("{figure} of {side}"), median, wanted);
+        }
+    }
+
+    fn cell(&self, name: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.name == name)
+    }
+
+    fn judge(&mut self, cell: &str, what: String, measured: f64, wanted: Wanted) {
+        let (wanted, at_most) = match wanted {
+            Wanted::AtLeast(least) => (least, false),
+            Wanted::AtMost(most) => (most, true),
         };
-        let Some(ratio) = measured.ratio(side, over.0, figure) else {
-            return;
-        };
-        self.goals.push(Goal {
-            cell: cell.into(),
-            what: format!("{what} over {}", over.0),
-            measured: ratio.median,
-            wanted: over.1,
-            at_most: false,
-        });
+        self.goals.push(Goal { cell: cell.into(), what, measured, wanted, at_most });
     }
 
     /// The goals as a table.
