@@ -24,7 +24,9 @@ mod rounds; // the order of runs
 mod sample; // what one run of one side showed
 
 pub use cell::{Cell, Goal, Side, Spread, Wanted};
-pub use cpu::{forget_pages, CpuMeter, foreign_cpu_cores_now, pin_process, process_cpu, thread_cpu};
+pub use cpu::{
+    CpuMeter, foreign_cpu_cores_now, forget_pages, pin_process, process_cpu, thread_cpu,
+};
 pub use latency::{Latency, Recorder};
 pub use machine::{Machine, free_bytes};
 pub use report::Report;

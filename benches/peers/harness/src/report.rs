@@ -48,7 +48,9 @@ impl Report {
         wanted: Wanted,
         figure: impl Fn(&Sample) -> f64,
     ) {
-        let ratio = self.cell(cell).and_then(|cell| cell.ratio(side, over, figure));
+        let ratio = self
+            .cell(cell)
+            .and_then(|cell| cell.ratio(side, over, figure));
         if let Some(ratio) = ratio {
             self.judge(cell, format!("{what} over {over}"), ratio.median, wanted);
         }
@@ -57,7 +59,9 @@ impl Report {
     /// Judges a figure of one side of a cell by itself.
     pub fn want_figure(&mut self, cell: &str, side: &str, figure: &str, wanted: Wanted) {
         let value = |sample: &Sample| sample.figures.get(figure).copied().unwrap_or(f64::NAN);
-        let median = self.cell(cell).and_then(|cell| Some(cell.side(side)?.median(value)));
+        let median = self
+            .cell(cell)
+            .and_then(|cell| Some(cell.side(side)?.median(value)));
         if let Some(median) = median.filter(|median| median.is_finite()) {
             self.judge(cell, format!("{figure} of {side}"), median, wanted);
         }
@@ -72,7 +76,13 @@ impl Report {
             Wanted::AtLeast(least) => (least, false),
             Wanted::AtMost(most) => (most, true),
         };
-        self.goals.push(Goal { cell: cell.into(), what, measured, wanted, at_most });
+        self.goals.push(Goal {
+            cell: cell.into(),
+            what,
+            measured,
+            wanted,
+            at_most,
+        });
     }
 
     /// The goals as a table.

@@ -14,7 +14,10 @@ use crate::{
 };
 
 /// Reads without a store, as a side.
-pub const SIDE: Side = Side { name: "bare reads", open };
+pub const SIDE: Side = Side {
+    name: "bare reads",
+    open,
+};
 
 /// The block that ours and the peers use.
 const BLOCK: u64 = 4096;
@@ -26,7 +29,11 @@ struct Bare {
 }
 
 fn open(path: &Path, _options: &Options) -> Box<dyn Opened> {
-    Box::new(Bare { file: None, path: path.join("blocks"), blocks: 0 })
+    Box::new(Bare {
+        file: None,
+        path: path.join("blocks"),
+        blocks: 0,
+    })
 }
 
 impl Opened for Bare {
@@ -34,7 +41,9 @@ impl Opened for Bare {
     fn run(&mut self, work: &Work<'_>) -> Sample {
         match work {
             Work::Put { count, values, .. } => self.grow(*count * (values.length() as u64 + 16)),
-            Work::Get { sequence, count, .. } => self.read(sequence.clone(), *count),
+            Work::Get {
+                sequence, count, ..
+            } => self.read(sequence.clone(), *count),
             _ => unreachable!("the bare loop reads blocks"),
         }
     }
@@ -47,7 +56,11 @@ impl Opened for Bare {
 impl Bare {
     fn grow(&mut self, bytes: u64) -> Sample {
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.append(true).create(true).open(&self.path).expect("a file opens");
+        let mut file = options
+            .append(true)
+            .create(true)
+            .open(&self.path)
+            .expect("a file opens");
         let chunk = vec![0xA5; 1 << 20];
         for _ in 0..bytes.div_ceil(1 << 20) {
             file.write_all(&chunk).expect("the disk has space");

@@ -51,7 +51,10 @@ struct Prepared {
 
 impl Prepared {
     fn run(&mut self, work: &Work<'_>) -> Sample {
-        self.store.as_mut().expect("it is open until it is dropped").run(work)
+        self.store
+            .as_mut()
+            .expect("it is open until it is dropped")
+            .run(work)
     }
 }
 
@@ -72,7 +75,16 @@ impl<'a> Bench<'a> {
         report: &'a mut Report,
     ) -> Self {
         let root = root.into();
-        Self { settings, root, sides, bare, none, report, opened: 0, disagreement: false }
+        Self {
+            settings,
+            root,
+            sides,
+            bare,
+            none,
+            report,
+            opened: 0,
+            disagreement: false,
+        }
     }
 
     /// Runs all cells that are wanted, for values of one length.
@@ -91,7 +103,8 @@ impl<'a> Bench<'a> {
 
     /// How many pairs make so many megabytes.
     fn pairs(&self, values: &Values, megabytes: u64) -> u64 {
-        self.settings.scaled(megabytes * 1_000_000 / (values.length() as u64 + 16))
+        self.settings
+            .scaled(megabytes * 1_000_000 / (values.length() as u64 + 16))
     }
 
     /// Everything stays in the memtable.
@@ -121,7 +134,15 @@ impl<'a> Bench<'a> {
         let options = self.in_memory();
         let mut store = open(&self.none, &mut self.opened, &self.root, &options);
         let stamp = 1;
-        let put = |count| put(Sequence::random(keys, 1), values, count, stamp, Until::Applied);
+        let put = |count| {
+            put(
+                Sequence::random(keys, 1),
+                values,
+                count,
+                stamp,
+                Until::Applied,
+            )
+        };
         let runner: Runner<'_> = ("nothing", Box::new(|_| store.run(&put(1_000_000))));
         self.cell("the loop alone", values, vec![runner]);
     }
@@ -137,16 +158,25 @@ impl<'a> Bench<'a> {
     fn apply_over(&mut self, values: &Values) {
         let keys = self.pairs(values, 30);
         let load = put(Sequence::each_once(keys), values, keys, 1, Until::Applied);
-        self.fresh("apply over known keys", values, self.in_memory(), Some(load), |round| {
-            let sequence = Sequence::random(keys, round as u64);
-            put(sequence, values, keys * 4, round as u64 + 2, Until::Applied)
-        });
+        self.fresh(
+            "apply over known keys",
+            values,
+            self.in_memory(),
+            Some(load),
+            |round| {
+                let sequence = Sequence::random(keys, round as u64);
+                put(sequence, values, keys * 4, round as u64 + 2, Until::Applied)
+            },
+        );
         self.want("apply over known keys", values, Wanted::AtLeast(5.0));
     }
 
     fn apply_with_flush(&mut self, values: &Values) {
         let keys = self.pairs(values, 128);
-        let options = Options { compaction: false, ..self.on_disk(64 * MEBIBYTE) };
+        let options = Options {
+            compaction: false,
+            ..self.on_disk(64 * MEBIBYTE)
+        };
         self.fresh("apply with flush", values, options, None, |round| {
             let sequence = Sequence::random(keys, round as u64);
             put(sequence, values, keys * 2, 1, Until::Flushed)
@@ -173,16 +203,21 @@ impl<'a> Bench<'a> {
             self.want_figure(NAME, values, Wanted::AtMost(1.0), figure);
         }
         let name = cell_name(NAME, values);
-        self.report.want_figure(&name, "coracle", "step p99.9 µs", Wanted::AtMost(500.0));
+        self.report
+            .want_figure(&name, "coracle", "step p99.9 µs", Wanted::AtMost(500.0));
     }
 
     fn get_from_memtable(&mut self, values: &Values) {
         let keys = self.pairs(values, 30);
         let load = put(Sequence::each_once(keys), values, keys, 1, Until::Applied);
         let count = self.settings.scaled(500_000);
-        self.kept("get from memtable", values, self.in_memory(), &[load], |round| {
-            get(Sequence::random(keys, round as u64), 0, count, false)
-        });
+        self.kept(
+            "get from memtable",
+            values,
+            self.in_memory(),
+            &[load],
+            |round| get(Sequence::random(keys, round as u64), 0, count, false),
+        );
         self.want("get from memtable", values, Wanted::AtLeast(2.0));
     }
 
@@ -191,20 +226,29 @@ impl<'a> Bench<'a> {
         let load = put(Sequence::each_once(keys), values, keys, 1, Until::Applied);
         let count = self.settings.scaled(60_000);
         let options = self.on_disk(64 * MEBIBYTE);
-        self.kept("95 % puts, 5 % scans of 100", values, options, &[load], |round| Work::Mix {
-            sequence: Sequence::random(keys, round as u64),
+        self.kept(
+            "95 % puts, 5 % scans of 100",
             values,
-            count,
-            stamp: round as u64 + 2,
-            limit: 100,
-        });
+            options,
+            &[load],
+            |round| Work::Mix {
+                sequence: Sequence::random(keys, round as u64),
+                values,
+                count,
+                stamp: round as u64 + 2,
+                limit: 100,
+            },
+        );
         self.want("95 % puts, 5 % scans of 100", values, Wanted::AtLeast(1.0));
     }
 
     /// Gets, missing keys and scans over data that the cache holds wholly.
     fn cached(&mut self, values: &Values) {
         let names = ["get cached", "get missing", "scan 10", "scan 1000"];
-        if !names.iter().any(|name| self.settings.wants(&cell_name(name, values))) {
+        if !names
+            .iter()
+            .any(|name| self.settings.wants(&cell_name(name, values)))
+        {
             return;
         }
         let keys = self.pairs(values, 128);
@@ -214,14 +258,29 @@ impl<'a> Bench<'a> {
         for (_, store) in &mut stores {
             store.run(&get(Sequence::each_once(keys), 0, keys, false)); // Fills the cache.
         }
-        let (gets, short, long) =
-            (self.settings.scaled(300_000), self.settings.scaled(40_000), self.settings.scaled(800));
+        let (gets, short, long) = (
+            self.settings.scaled(300_000),
+            self.settings.scaled(40_000),
+            self.settings.scaled(800),
+        );
         let random = |round: usize| Sequence::random(keys, round as u64);
-        self.rounds(names[0], values, &mut stores, |round| get(random(round), 0, gets, false));
-        self.rounds(names[1], values, &mut stores, |round| get(random(round), keys, gets, false));
-        let scan = |round, limit, count| Work::Scan { sequence: random(round), limit, count };
-        self.rounds(names[2], values, &mut stores, |round| scan(round, 10, short));
-        self.rounds(names[3], values, &mut stores, |round| scan(round, 1000, long));
+        self.rounds(names[0], values, &mut stores, |round| {
+            get(random(round), 0, gets, false)
+        });
+        self.rounds(names[1], values, &mut stores, |round| {
+            get(random(round), keys, gets, false)
+        });
+        let scan = |round, limit, count| Work::Scan {
+            sequence: random(round),
+            limit,
+            count,
+        };
+        self.rounds(names[2], values, &mut stores, |round| {
+            scan(round, 10, short)
+        });
+        self.rounds(names[3], values, &mut stores, |round| {
+            scan(round, 1000, long)
+        });
         for (name, least) in names.into_iter().zip([2.0, 2.0, 1.5, 1.5]) {
             self.want(name, values, Wanted::AtLeast(least));
         }
@@ -243,7 +302,13 @@ impl<'a> Bench<'a> {
             store.run(&get(Sequence::random(keys, 999), 0, count, true));
         }
         let mut bare = open(&self.bare, &mut self.opened, &self.root, &options);
-        bare.run(&put(Sequence::each_once(keys), values, keys, 1, Until::Settled));
+        bare.run(&put(
+            Sequence::each_once(keys),
+            values,
+            keys,
+            1,
+            Until::Settled,
+        ));
         stores.push((self.bare.name, bare));
         let count = self.settings.scaled(6_000);
         self.rounds(NAME, values, &mut stores, |round| {
@@ -255,7 +320,14 @@ impl<'a> Bench<'a> {
             ("coracle", self.bare.name),
             "block reads per second",
             Wanted::AtLeast(0.9),
-            |sample| sample.rate() * sample.figures.get("KiB read/op").copied().unwrap_or(f64::NAN),
+            |sample| {
+                sample.rate()
+                    * sample
+                        .figures
+                        .get("KiB read/op")
+                        .copied()
+                        .unwrap_or(f64::NAN)
+            },
         );
     }
 
@@ -287,12 +359,19 @@ impl<'a> Bench<'a> {
                 let mut work = work(round);
                 let live = live_bytes(&work);
                 let directory = store.directory.clone();
-                if let Work::Put { directory: looked_at, until: Until::Settled, .. } = &mut work {
+                if let Work::Put {
+                    directory: looked_at,
+                    until: Until::Settled,
+                    ..
+                } = &mut work
+                {
                     *looked_at = Some(&directory);
                 }
                 let sample = store.run(&work);
                 match sample.figures.get("disk MB").copied() {
-                    Some(disk) => sample.with_figure("space amplification", disk * 1e6 / live as f64),
+                    Some(disk) => {
+                        sample.with_figure("space amplification", disk * 1e6 / live as f64)
+                    }
                     None => sample,
                 }
             };
@@ -380,14 +459,21 @@ impl<'a> Bench<'a> {
 
     fn want(&mut self, name: &str, values: &Values, wanted: Wanted) {
         let name = cell_name(name, values);
-        self.report.want(&name, ("coracle", "rocksdb"), "operations per second", wanted, Sample::rate);
+        self.report.want(
+            &name,
+            ("coracle", "rocksdb"),
+            "operations per second",
+            wanted,
+            Sample::rate,
+        );
     }
 
     fn want_figure(&mut self, name: &str, values: &Values, wanted: Wanted, figure: &str) {
         let name = cell_name(name, values);
-        self.report.want(&name, ("coracle", "rocksdb"), figure, wanted, |sample| {
-            sample.figures.get(figure).copied().unwrap_or(f64::NAN)
-        });
+        self.report
+            .want(&name, ("coracle", "rocksdb"), figure, wanted, |sample| {
+                sample.figures.get(figure).copied().unwrap_or(f64::NAN)
+            });
     }
 }
 
@@ -397,11 +483,19 @@ fn disagrees(cell: &Cell) -> bool {
         let digest = |sample: &Sample| sample.figures.get(DIGEST).map(|digest| digest.to_bits());
         side.samples.iter().map(digest).collect()
     };
-    let read = cell.sides.iter().filter(|side| digests(side).iter().all(Option::is_some));
-    let all: Vec<_> = read.map(|side| (side.name.as_str(), digests(side))).collect();
+    let read = cell
+        .sides
+        .iter()
+        .filter(|side| digests(side).iter().all(Option::is_some));
+    let all: Vec<_> = read
+        .map(|side| (side.name.as_str(), digests(side)))
+        .collect();
     let differing = all.windows(2).find(|pair| pair[0].1 != pair[1].1);
     if let Some([one, other]) = differing {
-        eprintln!("{}: {} and {} have read different things", cell.name, one.0, other.0);
+        eprintln!(
+            "{}: {} and {} have read different things",
+            cell.name, one.0, other.0
+        );
     }
     differing.is_some()
 }
@@ -418,22 +512,43 @@ fn open(side: &Side, opened: &mut u64, root: &Path, options: &Options) -> Prepar
     *opened += 1;
     let directory = root.join(format!("{opened}-{}", side.name.replace(' ', "-")));
     std::fs::create_dir_all(&directory).expect("the directory is writable");
-    Prepared { store: Some((side.open)(&directory, options)), directory }
+    Prepared {
+        store: Some((side.open)(&directory, options)),
+        directory,
+    }
 }
 
 fn put(sequence: Sequence, values: &Values, count: u64, stamp: u64, until: Until) -> Work<'_> {
-    Work::Put { sequence, values, count, stamp, until, directory: None }
+    Work::Put {
+        sequence,
+        values,
+        count,
+        stamp,
+        until,
+        directory: None,
+    }
 }
 
 fn get(sequence: Sequence, offset: u64, count: u64, slow: bool) -> Work<'static> {
-    Work::Get { sequence, offset, count, slow }
+    Work::Get {
+        sequence,
+        offset,
+        count,
+        slow,
+    }
 }
 
 /// Six flushes, with what compaction they cause: four runs become one, two stay on top of it.
 fn layered_load(keys: u64, values: &Values) -> Vec<Work<'_>> {
     let part = |number: u64| {
         let (first, limit) = (keys * number / 6, keys * (number + 1) / 6);
-        put(Sequence::part(keys, first), values, limit - first, number + 1, Until::Settled)
+        put(
+            Sequence::part(keys, first),
+            values,
+            limit - first,
+            number + 1,
+            Until::Settled,
+        )
     };
     (0..6).map(part).collect()
 }

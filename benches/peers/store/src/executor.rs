@@ -18,9 +18,13 @@ pub fn start(core: usize, directory: &Path) {
     // completions; an empty one makes it believe that any device can be polled.
     let probe = directory.join("probe");
     let mut file = std::fs::File::create(&probe).expect("the directory is writable");
-    file.write_all(&[0; 4096]).and_then(|()| file.sync_all()).expect("the disk takes a block");
+    file.write_all(&[0; 4096])
+        .and_then(|()| file.sync_all())
+        .expect("the disk takes a block");
     executor.run(async {
-        let file = DmaFile::open(&probe).await.expect("the file system knows direct I/O");
+        let file = DmaFile::open(&probe)
+            .await
+            .expect("the file system knows direct I/O");
         file.close().await.expect("a file can be closed");
     });
     EXECUTOR.with(|cell| assert!(cell.set(executor).is_ok(), "one executor for a thread"));

@@ -4,7 +4,9 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 
 /// How many bytes the files of a directory occupy, holes left out and preallocated blocks included.
 pub fn disk_bytes(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(info) if info.is_dir() => disk_bytes(&entry.path()),
         Ok(info) => info.blocks() * 512,
@@ -15,7 +17,9 @@ pub fn disk_bytes(directory: &Path) -> u64 {
 
 /// Asks the kernel to forget the cached pages of all files of a directory.
 pub fn forget_pages(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() {
             forget_pages(&path);
@@ -44,11 +48,17 @@ impl Traffic {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
         };
-        Self { read: field("read_bytes:"), written: field("write_bytes:") }
+        Self {
+            read: field("read_bytes:"),
+            written: field("write_bytes:"),
+        }
     }
 
     /// What came after an earlier look.
     pub fn since(&self, earlier: &Traffic) -> Traffic {
-        Traffic { read: self.read - earlier.read, written: self.written - earlier.written }
+        Traffic {
+            read: self.read - earlier.read,
+            written: self.written - earlier.written,
+        }
     }
 }

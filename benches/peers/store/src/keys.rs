@@ -33,17 +33,29 @@ pub struct Sequence {
 impl Sequence {
     /// Uniformly at random.
     pub fn random(count: u64, seed: u64) -> Self {
-        Self { state: mix(seed), count, each_once: false }
+        Self {
+            state: mix(seed),
+            count,
+            each_once: false,
+        }
     }
 
     /// Each once (their keys are in no order).
     pub fn each_once(count: u64) -> Self {
-        Self { state: 0, count, each_once: true }
+        Self {
+            state: 0,
+            count,
+            each_once: true,
+        }
     }
 
     /// Each once, beginning at an index.
     pub fn part(count: u64, first: u64) -> Self {
-        Self { state: first, count, each_once: true }
+        Self {
+            state: first,
+            count,
+            each_once: true,
+        }
     }
 
     /// How many there are to draw from.
@@ -124,7 +136,10 @@ mod tests {
             assert_eq!(drawn, other.draw());
             counts[drawn as usize] += 1;
         }
-        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (800..1200).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -15,7 +15,10 @@ use crate::{
 };
 
 /// `lsm-tree` as a side.
-pub const SIDE: Side = Side { name: "lsm-tree", open };
+pub const SIDE: Side = Side {
+    name: "lsm-tree",
+    open,
+};
 
 struct Tree {
     tree: AnyTree,
@@ -27,7 +30,10 @@ struct Tree {
 }
 
 fn open(path: &Path, options: &Options) -> Box<dyn Opened> {
-    let (sequence, visible) = (SequenceNumberCounter::default(), SequenceNumberCounter::default());
+    let (sequence, visible) = (
+        SequenceNumberCounter::default(),
+        SequenceNumberCounter::default(),
+    );
     let tree = Config::new(path, sequence.clone(), visible.clone())
         .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
         .data_block_size_policy(BlockSizePolicy::all(4096))
@@ -53,12 +59,16 @@ impl Tree {
     fn flush_all(&self) {
         let lock = self.tree.get_flush_lock();
         self.tree.rotate_memtable();
-        self.tree.flush(&lock, self.sequence.get()).expect("lsm-tree flushes");
+        self.tree
+            .flush(&lock, self.sequence.get())
+            .expect("lsm-tree flushes");
     }
 
     /// What changes when a compaction has been done.
     fn layout(&self) -> (Vec<Option<usize>>, u64) {
-        let levels = (0..7).map(|level| self.tree.level_table_count(level)).collect();
+        let levels = (0..7)
+            .map(|level| self.tree.level_table_count(level))
+            .collect();
         (levels, self.tree.next_table_id())
     }
 
@@ -66,7 +76,9 @@ impl Tree {
         loop {
             let before = self.layout();
             let strategy = self.strategy.clone();
-            self.tree.compact(strategy, self.sequence.get()).expect("lsm-tree compacts");
+            self.tree
+                .compact(strategy, self.sequence.get())
+                .expect("lsm-tree compacts");
             if self.layout() == before {
                 return;
             }
@@ -99,13 +111,21 @@ impl Store for Tree {
     }
 
     async fn get(&mut self, key: &Key, digest: &mut Digest) {
-        if let Some(value) = self.tree.get(key, self.visible.get()).expect("lsm-tree reads") {
+        if let Some(value) = self
+            .tree
+            .get(key, self.visible.get())
+            .expect("lsm-tree reads")
+        {
             digest.add_value(&value);
         }
     }
 
     async fn scan(&mut self, start: &Key, limit: usize, digest: &mut Digest) {
-        for item in self.tree.range(start.as_slice().., self.visible.get(), None).take(limit) {
+        for item in self
+            .tree
+            .range(start.as_slice().., self.visible.get(), None)
+            .take(limit)
+        {
             let (key, value) = item.into_inner().expect("lsm-tree scans");
             digest.add_pair(&key, &value);
         }
@@ -121,7 +141,10 @@ impl Store for Tree {
 
     fn shape(&self) -> String {
         let levels = (0..7).filter_map(|level| {
-            let tables = self.tree.level_table_count(level).filter(|&tables| tables > 0)?;
+            let tables = self
+                .tree
+                .level_table_count(level)
+                .filter(|&tables| tables > 0)?;
             Some(format!("L{level}: {tables}"))
         });
         levels.collect::<Vec<_>>().join(" ")

@@ -1,6 +1,9 @@
 //! The state store beside its peers, one thread each, everything on one core: `cargo run --release` in
 //! this directory. What is measured and how is said in `benches/README.md`.
-#![expect(clippy::disallowed_methods, reason = "the benches are where the world enters, clocks included")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the benches are where the world enters, clocks included"
+)]
 
 mod bare; // the ceiling of uncached gets
 mod cells; // what is measured
@@ -27,7 +30,9 @@ fn main() -> ExitCode {
         cells::NAMES.iter().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    let root = settings.directory.join(format!("coracle-bench-store-{}", std::process::id()));
+    let root = settings
+        .directory
+        .join(format!("coracle-bench-store-{}", std::process::id()));
     std::fs::create_dir_all(&root).expect("the directory is writable");
     let machine = Machine::probe(&root, std::path::Path::new(env!("CARGO_MANIFEST_DIR")));
     print!("{}", machine.lines());
@@ -47,7 +52,13 @@ fn main() -> ExitCode {
     let mut report = Report::new(machine);
     let mut sides = vec![rocks::SIDE, lsm::SIDE];
     sides.retain(|side| settings.wants_side(side.name));
-    let mut bench = Bench::new(&settings, &root, sides, (bare::SIDE, none::SIDE), &mut report);
+    let mut bench = Bench::new(
+        &settings,
+        &root,
+        sides,
+        (bare::SIDE, none::SIDE),
+        &mut report,
+    );
     for &value_bytes in &settings.values {
         bench.run(value_bytes);
     }
@@ -57,5 +68,9 @@ fn main() -> ExitCode {
         report.write_json(path).expect("the JSON file is writable");
     }
     std::fs::remove_dir_all(&root).expect("what was made can be removed");
-    if disagreement { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if disagreement {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -8,7 +8,10 @@ use crate::{
 };
 
 /// Nothing, as a side.
-pub const SIDE: Side = Side { name: "nothing", open };
+pub const SIDE: Side = Side {
+    name: "nothing",
+    open,
+};
 
 struct Nothing;
 

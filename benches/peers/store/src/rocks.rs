@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use coracle_bench_harness::Sample;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, ReadOptions, WaitForCompactOptions,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, ReadOptions,
+    WaitForCompactOptions, WriteBatch, WriteOptions,
 };
 
 use crate::{
@@ -14,7 +14,10 @@ use crate::{
 };
 
 /// RocksDB as a side.
-pub const SIDE: Side = Side { name: "rocksdb", open };
+pub const SIDE: Side = Side {
+    name: "rocksdb",
+    open,
+};
 
 struct Rocks {
     db: DB,
@@ -47,7 +50,12 @@ fn open(path: &Path, options: &Options) -> Box<dyn Opened> {
     let db = DB::open(&settings, path).expect("RocksDB opens");
     let mut write = WriteOptions::default();
     write.disable_wal(true);
-    Box::new(Rocks { db, write, cache, path: path.into() })
+    Box::new(Rocks {
+        db,
+        write,
+        cache,
+        path: path.into(),
+    })
 }
 
 impl Store for Rocks {
@@ -56,12 +64,18 @@ impl Store for Rocks {
     }
 
     async fn apply(&mut self, entry: &[(Key, &[u8])]) {
-        let bytes = entry.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + 16;
+        let bytes = entry
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 8)
+            .sum::<usize>()
+            + 16;
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
         for (key, value) in entry {
             batch.put(key, value);
         }
-        self.db.write_opt(batch, &self.write).expect("RocksDB writes");
+        self.db
+            .write_opt(batch, &self.write)
+            .expect("RocksDB writes");
     }
 
     async fn get(&mut self, key: &Key, digest: &mut Digest) {
@@ -74,7 +88,9 @@ impl Store for Rocks {
         let mut iterator = self.db.raw_iterator_opt(ReadOptions::default());
         iterator.seek(start);
         for _ in 0..limit {
-            let Some((key, value)) = iterator.item() else { break };
+            let Some((key, value)) = iterator.item() else {
+                break;
+            };
             digest.add_pair(key, value);
             iterator.next();
         }
@@ -88,7 +104,9 @@ impl Store for Rocks {
     }
 
     async fn settle(&mut self) {
-        self.db.wait_for_compact(&WaitForCompactOptions::default()).expect("RocksDB compacts");
+        self.db
+            .wait_for_compact(&WaitForCompactOptions::default())
+            .expect("RocksDB compacts");
     }
 
     fn shape(&self) -> String {
@@ -102,7 +120,11 @@ impl Store for Rocks {
 
     fn figures(&mut self, sample: Sample) -> Sample {
         let cached = self.cache.get_usage() as f64 / 1e6;
-        if cached < 1.0 { sample } else { sample.with_figure("cached MB", cached) }
+        if cached < 1.0 {
+            sample
+        } else {
+            sample.with_figure("cached MB", cached)
+        }
     }
 }
 

@@ -42,12 +42,20 @@ pub struct Settings {
 impl Settings {
     /// How many rounds.
     pub fn rounds(&self) -> usize {
-        if self.quick { self.rounds.min(2) } else { self.rounds }
+        if self.quick {
+            self.rounds.min(2)
+        } else {
+            self.rounds
+        }
     }
 
     /// A count of keys or operations, smaller when in a hurry.
     pub fn scaled(&self, count: u64) -> u64 {
-        if self.quick { (count / 5).max(1) } else { count }
+        if self.quick {
+            (count / 5).max(1)
+        } else {
+            count
+        }
     }
 
     /// Whether a cell is wanted.

@@ -85,17 +85,35 @@ impl Work<'_> {
     pub async fn run<S: Store>(&self, store: &mut S) -> Sample {
         let traffic = Traffic::so_far();
         let sample = match self {
-            Work::Put { sequence, values, count, stamp, until, directory } => {
+            Work::Put {
+                sequence,
+                values,
+                count,
+                stamp,
+                until,
+                directory,
+            } => {
                 let mut puts = Puts::new(sequence.clone(), values, *stamp);
                 put(store, &mut puts, *count, *until, *directory).await
             }
-            Work::Get { sequence, offset, count, slow } => {
-                get(store, sequence.clone(), *offset, *count, *slow).await
-            }
-            Work::Scan { sequence, limit, count } => {
-                scan(store, sequence.clone(), *limit, *count).await
-            }
-            Work::Mix { sequence, values, count, stamp, limit } => {
+            Work::Get {
+                sequence,
+                offset,
+                count,
+                slow,
+            } => get(store, sequence.clone(), *offset, *count, *slow).await,
+            Work::Scan {
+                sequence,
+                limit,
+                count,
+            } => scan(store, sequence.clone(), *limit, *count).await,
+            Work::Mix {
+                sequence,
+                values,
+                count,
+                stamp,
+                limit,
+            } => {
                 let mut puts = Puts::new(sequence.clone(), values, *stamp);
                 mixed(store, &mut puts, *count, *limit).await
             }
@@ -126,7 +144,12 @@ struct Puts<'a> {
 
 impl<'a> Puts<'a> {
     fn new(sequence: Sequence, values: &'a Values, stamp: u64) -> Self {
-        Self { sequence, values, stamp: stamp << 40, entry: Vec::with_capacity(ENTRY_COMMANDS) }
+        Self {
+            sequence,
+            values,
+            stamp: stamp << 40,
+            entry: Vec::with_capacity(ENTRY_COMMANDS),
+        }
     }
 
     #[inline]
@@ -134,7 +157,8 @@ impl<'a> Puts<'a> {
         self.entry.clear();
         for _ in 0..commands {
             self.stamp += 1;
-            self.entry.push((key(self.sequence.draw()), self.values.value(self.stamp)));
+            self.entry
+                .push((key(self.sequence.draw()), self.values.value(self.stamp)));
         }
         &self.entry
     }
@@ -186,9 +210,15 @@ async fn put<S: Store>(
     match directory {
         None => sample,
         Some(directory) => sample
-            .with_figure("disk peak MB", disk_peak.max(disk_bytes(directory)) as f64 / 1e6)
+            .with_figure(
+                "disk peak MB",
+                disk_peak.max(disk_bytes(directory)) as f64 / 1e6,
+            )
             .with_figure("disk MB", disk_bytes(directory) as f64 / 1e6)
-            .with_figure("k puts/s before the wait", count as f64 / 1e3 / applied.as_secs_f64()),
+            .with_figure(
+                "k puts/s before the wait",
+                count as f64 / 1e3 / applied.as_secs_f64(),
+            ),
     }
 }
 
@@ -215,12 +245,7 @@ async fn get<S: Store>(
     finish(meter, count, digest, 0, &recorder)
 }
 
-async fn scan<S: Store>(
-    store: &mut S,
-    mut sequence: Sequence,
-    limit: usize,
-    count: u64,
-) -> Sample {
+async fn scan<S: Store>(store: &mut S, mut sequence: Sequence, limit: usize, count: u64) -> Sample {
     let mut recorder = Recorder::default();
     let mut digest = Digest::default();
     let meter = Meter::start();
