@@ -147,8 +147,9 @@ impl Targets {
         let bytes = version.level_bytes(level);
         match level {
             0 => version.level(0).len() as u64 * FULL / limits.level0_runs as u64,
-            // What lies above the base is in the way of level 0.
-            _ if level < self.base && bytes > 0 => u64::MAX,
+            // What lies above the base is in the way of level 0, and be it a slice of a few keys, for
+            // which the guess is no bytes at all.
+            _ if level < self.base && !version.level(level).is_empty() => u64::MAX,
             _ if level < self.base => 0,
             _ => {
                 (u128::from(bytes) * u128::from(FULL) / u128::from(self.bytes[level].max(1))) as u64
