@@ -14,3 +14,27 @@ pub mod state; // everything the manifest says, and how an edit changes it
 pub mod manifest; // edits to bytes, bytes to the state
 pub mod pick; // what to compact next
 pub mod effect; // what the store wants done, and what has been done
+mod journal; // the manifest, one edit at a time
+pub mod options; // what may be chosen, and the bounds
+pub mod value; // what a stored value says of itself
+pub mod ownership; // which ranges belong to a region here
+pub mod space; // the reserve, and full disks
+pub mod outgoing; // a table file on its way to the disk
+mod tables; // the opened tables
+mod opening; // a table between its file and its use
+pub mod reads; // blocks that were asked for
+pub mod view; // a consistent view
+pub mod merge; // the order of several sorted sources
+mod sources; // what is read in order
+pub mod lookup; // point reads
+pub mod scan; // ranges in order
+mod sink; // sorted records become tables
+mod flush; // a sealed memtable becomes tables
+mod compact; // tables become tables of a deeper level
+pub mod ingest; // content that comes as tables, and goes as a range
+pub mod export; // a range as tables for another store
+pub mod size; // how large a range is
+pub mod figures; // amplification, debt, space
+pub mod recover; // from files to a store
+pub mod store; // all of it, behind two doors
+pub mod turn; // completions in, effects out, a step of work
