@@ -16,6 +16,7 @@ mod ours; // coracle-wal through the driver
 mod append; // durable appends, all contenders, all depths
 
 mod memory; // what is allocated
+mod goals; // what it should reach
 mod recovery; // opening a large log, and what it keeps in memory
 
 use clap::Parser;
@@ -67,6 +68,7 @@ fn main() {
     if wants("recovery") {
         recovery::run(&arguments, &settings, &mut report);
     }
+    goals::print(&arguments, &mut report);
     if let Some(path) = &arguments.json {
         report
             .write_json(path)

@@ -26,6 +26,8 @@ const SHAPE: Shape = Shape {
 
 /// The name of the cell.
 pub const CELL: &str = "recovery";
+/// The figure of what an opened log keeps.
+pub const MEMORY: &str = "bytes of memory per entry";
 /// The side that only reads.
 pub const READ: &str = "sequential read";
 
@@ -132,7 +134,7 @@ async fn open_ours(settings: &Settings, directory: &Path, mib: u64, entries: u64
     memory::count(false);
     ours.close().await;
     sample
-        .with_figure("bytes of memory per entry", kept as f64 / entries as f64)
+        .with_figure(MEMORY, kept as f64 / entries as f64)
         .with_figure("ms before the first effect", recovered.as_secs_f64() * 1e3)
 }
 
@@ -206,7 +208,7 @@ fn open_peer(directory: &Path, mib: u64, entries: u64) -> Sample {
         entries / SHAPE.regions as u64 + u64::from(!entries.is_multiple_of(100))
     );
     drop(engine);
-    sample.with_figure("bytes of memory per entry", kept as f64 / entries as f64)
+    sample.with_figure(MEMORY, kept as f64 / entries as f64)
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
