@@ -7,6 +7,7 @@
 
 mod store_files; // tables, manifest, reserve
 mod log_files; // the log: round trips, recycling, damage
+mod through_store; // a store that lives on these files
 mod failing; // full disks, refused writes
 mod places; // directories of all kinds
 
