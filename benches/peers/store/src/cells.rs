@@ -110,7 +110,7 @@ impl<'a> Bench<'a> {
     /// Everything stays in the memtable.
     fn in_memory(&self) -> Options {
         Options {
-            memtable_bytes: 1024 * MEBIBYTE,
+            memtable_bytes: 256 * MEBIBYTE,
             cache_bytes: 64 * MEBIBYTE,
             table_bytes: 64 * MEBIBYTE,
             compaction: false,

@@ -75,7 +75,8 @@ impl Sequence {
     }
 }
 
-/// Values: pieces of one pool of random bytes, chosen by a stamp.
+/// Values: random bytes, chosen by a stamp from a pool of them. The first byte is zero, as it is in
+/// every stored value that has no expiry.
 #[derive(Debug)]
 pub struct Values {
     pool: Vec<u8>,
@@ -90,9 +91,11 @@ impl Values {
     pub fn new(length: usize, half_zeros: bool) -> Self {
         let words = (0..(POOL_BYTES as u64) / 8).flat_map(|word| mix(word).to_le_bytes());
         let mut pool: Vec<u8> = words.collect();
-        if half_zeros {
-            for chunk in pool.chunks_mut(64) {
-                chunk[32..].fill(0);
+        pool.truncate(POOL_BYTES / length * length);
+        for value in pool.chunks_mut(length) {
+            value[0] = 0;
+            if half_zeros {
+                value[length / 2..].fill(0);
             }
         }
         Self { pool, length }
@@ -106,8 +109,8 @@ impl Values {
     /// The value of a stamp.
     #[inline]
     pub fn value(&self, stamp: u64) -> &[u8] {
-        let places = (POOL_BYTES - self.length) as u128;
-        let start = ((u128::from(mix(stamp)) * places) >> 64) as usize;
+        let count = (self.pool.len() / self.length) as u128;
+        let start = ((u128::from(mix(stamp)) * count) >> 64) as usize * self.length;
         &self.pool[start..start + self.length]
     }
 }

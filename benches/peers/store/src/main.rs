@@ -12,6 +12,7 @@ mod files; // what the disk sees
 mod keys; // keys, their order, values
 mod lsm; // the peer lsm-tree
 mod none; // the loops alone
+mod ours; // the state store of this project
 mod rocks; // the peer RocksDB
 mod settings; // the command line
 mod side; // what a side must be able to do
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     pin_process(settings.core).expect("the core exists");
     executor::start(settings.core, &root);
     let mut report = Report::new(machine);
-    let mut sides = vec![rocks::SIDE, lsm::SIDE];
+    let mut sides = vec![ours::SIDE, rocks::SIDE, lsm::SIDE];
     sides.retain(|side| settings.wants_side(side.name));
     let mut bench = Bench::new(
         &settings,

@@ -38,7 +38,7 @@ impl Digest {
     #[inline]
     pub fn add_value(&mut self, value: &[u8]) {
         self.found += 1;
-        let first = value.first().copied().unwrap_or_default();
+        let first = value.get(1).copied().unwrap_or_default();
         let last = value.last().copied().unwrap_or_default();
         self.sum = self.sum.rotate_left(5) ^ (u64::from(first) << 8 | u64::from(last));
         self.sum = self.sum.wrapping_add(value.len() as u64);
