@@ -103,6 +103,4 @@ pub enum Mutant {
     EditBeforeTables,
     /// A table's file is removed before the edit that drops it is durable.
     RemoveBeforeEdit,
-    /// A checkpoint may lower a region's index.
-    CheckpointGoesBack,
 }

@@ -6,6 +6,7 @@ mod disk;
 mod world; // carries effects to the simulated disk
 mod reading; // reads that wait for the world
 mod shard; // regions with logs above one store, and what they should hold
+mod crash; // the power goes at every effect
 mod model; // random operations against a map, with crashes
 
 use coracle_engine::options::Options;

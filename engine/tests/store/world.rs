@@ -33,8 +33,8 @@ pub struct World {
     /// The world ends after so many more carried effects.
     pub crash_after: Option<u64>,
     pub carried: u64,
-    /// Every effect that was handed out, in words, if wanted.
-    pub trace: Option<Vec<String>>,
+    /// Mixed into what the disk loses.
+    pub fates: u64,
 }
 
 pub fn table_name(table: TableNumber) -> String {
@@ -61,7 +61,7 @@ impl World {
             crash_one_in: 0,
             crash_after: None,
             carried: 0,
-            trace: None,
+            fates: 0,
         }
     }
 
@@ -121,21 +121,22 @@ impl World {
 
     fn take_off(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            if let Some(trace) = &mut self.trace {
-                trace.push(format!("{effect:?}").chars().take(120).collect());
-            }
             let begun = None;
             self.flying.push(Flying { effect, begun });
         }
     }
 
-    /// Takes the store's effects and carries out one of those in flight. Returns whether there was one.
+    /// Takes the store's effects and carries out one of those in flight, unless the world is slow.
+    /// Returns whether there was one.
     pub fn carry_one(&mut self) -> Result<bool, Crashed> {
         let mut effects = Vec::new();
         self.store().flush_effects(&mut effects);
         self.take_off(effects);
         if self.flying.is_empty() {
             return Ok(false);
+        }
+        if self.chance.below(3) == 0 {
+            return Ok(true);
         }
         let place = self.chance.below(self.flying.len() as u64) as usize;
         let mut store = self.store.take().expect("an open store");
@@ -172,9 +173,10 @@ impl World {
 
     /// The power goes, or only the process; the store is gone either way.
     pub fn crash(&mut self) -> Crashed {
-        let fate = Fate::ALL[self.chance.below(5) as usize];
-        let seed = self.chance.next_u64();
-        match self.chance.below(4) {
+        let mut chance = Chance::new(self.chance.next_u64() ^ self.fates);
+        let fate = Fate::ALL[chance.below(5) as usize];
+        let seed = chance.next_u64();
+        match chance.below(4) {
             0 => self.disk.kill(fate, seed),
             _ => self.disk.power_cut(fate, seed),
         }
