@@ -94,11 +94,15 @@ impl World {
             let place = self.chance.below(self.flying.len() as u64) as usize;
             self.carry(place, &mut |completion| opening.complete(completion))?;
         }
+        let opened = opening.finish();
+        if opened.is_err() {
+            self.flying.clear();
+        }
         assert!(
             self.flying.is_empty(),
-            "an opening ends with nothing in flight"
+            "an open store has nothing in flight"
         );
-        Ok(opening.finish().map(|store| self.store = Some(store)))
+        Ok(opened.map(|store| self.store = Some(store)))
     }
 
     fn recovering(&mut self) -> Result<Opening, OpenError> {
@@ -169,6 +173,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The power goes, with this fate for all that was not durable.
+    pub fn lose_power(&mut self, fate: Fate) {
+        let seed = self.chance.next_u64();
+        self.disk.power_cut(fate, seed);
+        self.flying.clear();
+        self.events.clear();
+        self.store = None;
     }
 
     /// The power goes, or only the process; the store is gone either way.
