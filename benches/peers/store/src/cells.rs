@@ -187,6 +187,7 @@ impl<'a> Bench<'a> {
     fn overwrite(&mut self, values: &Values) {
         const NAME: &str = "overwrite with compaction";
         let memtable = self.settings.overwrite_memtable_mebibytes;
+        let times = self.settings.overwrite_times;
         let keys = self.pairs(values, memtable * 4);
         let load = put(Sequence::each_once(keys), values, keys, 1, Until::Settled);
         let options = Options {
@@ -196,7 +197,13 @@ impl<'a> Bench<'a> {
         };
         self.fresh(NAME, values, options, Some(load), |round| {
             let sequence = Sequence::random(keys, round as u64);
-            put(sequence, values, keys * 4, round as u64 + 2, Until::Settled)
+            put(
+                sequence,
+                values,
+                keys * times,
+                round as u64 + 2,
+                Until::Settled,
+            )
         });
         self.want(NAME, values, Wanted::AtLeast(1.0));
         for figure in ["write amplification", "disk MB"] {

@@ -28,6 +28,9 @@ pub struct Settings {
     /// The memtable of the cell with sustained overwrites; tables, levels and data grow with it.
     #[arg(long, default_value_t = 16)]
     pub overwrite_memtable_mebibytes: u64,
+    /// How often that cell overwrites every key, on average.
+    #[arg(long, default_value_t = 4)]
+    pub overwrite_times: u64,
     /// The core on which everything runs, background threads of the peers included.
     #[arg(long, default_value_t = 2)]
     pub core: usize,
