@@ -26,8 +26,11 @@ pub struct LogDisk {
 /// From so many bytes on it pays to interrupt a row of turns.
 const HAND_OVER_BYTES: usize = 64 << 10;
 
-/// With fewer writes than this the disk is not busy.
+/// With fewer writes than this the disk is not busy, and it pays earlier.
 const WRITES_WITH_KERNEL: usize = 4;
+
+/// That early.
+const IDLE_HAND_OVER_BYTES: usize = 16 << 10;
 
 /// Writes that were begun and may not have been handed to the kernel yet.
 #[derive(Clone, Copy, Default)]
@@ -207,7 +210,8 @@ impl LogDisk {
             return;
         }
         let with_kernel = self.under_way().saturating_sub(unsent.writes);
-        if unsent.bytes >= HAND_OVER_BYTES || with_kernel < WRITES_WITH_KERNEL {
+        let idle = with_kernel < WRITES_WITH_KERNEL && unsent.bytes >= IDLE_HAND_OVER_BYTES;
+        if idle || unsent.bytes >= HAND_OVER_BYTES {
             self.unsent.set(Unsent::default());
             submit_now().await;
         }

@@ -15,7 +15,7 @@ pub const PEER: &str = "raft-engine";
 
 /// Runs what the arguments select and prints a table for every shape and depth.
 pub fn run(arguments: &Arguments, settings: &Settings, report: &mut Report) {
-    let (rounds, seconds) = if arguments.quick { (3, 0.2) } else { (9, 0.3) };
+    let (rounds, seconds) = if arguments.quick { (3, 0.2) } else { (9, 0.25) };
     let rounds = arguments.rounds.unwrap_or(rounds);
     let seconds = arguments.seconds.unwrap_or(seconds);
     println!("\n## Durable appends\n");
