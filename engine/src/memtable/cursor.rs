@@ -3,17 +3,16 @@
 //! The cursor holds the runs it was made with and merges them by a small heap; the memtable may change
 //! between two steps, since runs never do and versions are found by sequence.
 
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use crate::memtable::Memtable;
-use crate::memtable::order::{Key, before, compare, prefix_of};
+use crate::memtable::order::{Key, Run, before, compare, prefix_of};
 use crate::record::{Record, Seq};
 
 /// One run and where the cursor stands in it.
 #[derive(Debug)]
 struct Lane {
-    run: Rc<[Key]>,
+    run: Run,
     /// Forward: the next key. Reverse: one behind the next key.
     at: usize,
 }
@@ -29,7 +28,7 @@ pub struct MemtableCursor {
 }
 
 impl MemtableCursor {
-    pub(crate) fn new(runs: &[Rc<[Key]>], at: Seq) -> MemtableCursor {
+    pub(crate) fn new(runs: &[Run], at: Seq) -> MemtableCursor {
         let lanes = runs
             .iter()
             .map(|run| Lane {

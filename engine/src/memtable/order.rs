@@ -1,32 +1,56 @@
 //! The order of a memtable's keys, made only as far as somebody asks for it.
 //!
 //! New keys gather unsorted. A full chunk of them, or whatever there is when a scan comes, is sorted
-//! into a run; runs of like size are merged, a bounded number of keys at a time. So a write pays a few
-//! tens of nanoseconds for order, a scan sorts only what came since the last one, and nothing ever
-//! sorts everything. Runs never change: a cursor holds its own and does not notice later ones.
+//! into a run; runs of like size are merged, a bounded number of keys at a time, so that few are left
+//! to look through. So a write pays a few tens of nanoseconds for order, a scan sorts only what came
+//! since the last one, and nothing ever sorts everything. Runs never change: a cursor holds its own and
+//! does not notice later ones.
+//!
+//! ```text
+//! runs     [ 64 k ][ 64 k ][ 8 k ][ 8 k ][ 2 k ] [fresh]
+//! merges    └──── 1 ─────┘  └─── 2 ───┘            the newest, which is the shortest, goes on first
+//! ```
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use crate::memtable::arena::{Arena, Ref};
 
-/// A key in a run: its first eight bytes as a number, and its slot.
+/// The first sixteen bytes of a key as two numbers.
+pub(crate) type Prefix = (u64, u64);
+
+/// A key in a run: its first bytes, which order most keys without a look at them, and its slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
-    pub prefix: u64,
+    pub prefix: Prefix,
     pub slot: Ref,
 }
 
+/// Keys in order.
+pub(crate) type Run = Rc<Vec<Key>>;
+
 /// So many new keys are sorted at once at the most.
 const CHUNK_KEYS: usize = 2048;
-/// No merge makes a longer run.
-const RUN_KEYS_MAX: usize = 32 * 1024;
-/// So many keys are merged in one call at the most.
-const MERGE_KEYS_MAX: usize = 8 * 1024;
+/// Each sorted chunk moves so many keys on in merges: what all levels of merges need per chunk.
+const MERGE_KEYS_PER_CHUNK: usize = 8 * CHUNK_KEYS;
+/// A scan moves no more than this.
+const MERGE_KEYS_PER_SCAN: usize = 1024;
+
+/// Two neighbours that are becoming one.
+#[derive(Debug)]
+struct Merging {
+    /// Which run the first of them is.
+    place: usize,
+    /// How far each has been taken.
+    taken: (usize, usize),
+    merged: Vec<Key>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    runs: Vec<Rc<[Key]>>,
+    runs: Vec<Run>,
+    /// In order of their places; only the last one moves.
+    merges: Vec<Merging>,
     fresh: Vec<Key>,
     keys: usize,
 }
@@ -34,12 +58,18 @@ pub(crate) struct Order {
 impl Order {
     pub fn clear(&mut self) {
         self.runs.clear();
+        self.merges.clear();
         self.fresh.clear();
         self.keys = 0;
     }
 
     pub fn bytes(&self) -> u64 {
-        ((self.keys + self.fresh.capacity()) * size_of::<Key>()) as u64
+        let merging: usize = self
+            .merges
+            .iter()
+            .map(|merging| merging.merged.capacity())
+            .sum();
+        ((self.keys + merging + self.fresh.capacity()) * size_of::<Key>()) as u64
     }
 
     pub fn add(&mut self, arena: &Arena, slot: Ref) {
@@ -49,6 +79,7 @@ impl Order {
         });
         if self.fresh.len() >= CHUNK_KEYS {
             self.sort_fresh(arena);
+            self.merge_some(arena, MERGE_KEYS_PER_CHUNK);
         }
     }
 
@@ -59,49 +90,82 @@ impl Order {
         self.fresh
             .sort_unstable_by(|left, right| compare(arena, left, right));
         self.keys += self.fresh.len();
-        self.runs.push(Rc::from(self.fresh.as_slice()));
+        self.runs.push(Rc::new(self.fresh.clone()));
         self.fresh.clear();
     }
 
     /// All keys in sorted runs, as they are now.
-    pub fn runs(&mut self, arena: &Arena) -> &[Rc<[Key]>] {
-        self.sort_fresh(arena);
-        let mut left = MERGE_KEYS_MAX;
-        while let Some(position) = self.mergeable(left) {
-            let (first, second) = (&self.runs[position], &self.runs[position + 1]);
-            left -= first.len() + second.len();
-            let merged = merge(arena, first, second);
-            self.runs[position] = merged.into();
-            self.runs.remove(position + 1);
+    pub fn runs(&mut self, arena: &Arena) -> &[Run] {
+        if !self.fresh.is_empty() {
+            self.sort_fresh(arena);
+            self.merge_some(arena, MERGE_KEYS_PER_SCAN);
         }
         &self.runs
     }
 
-    /// The newest pair of neighbours of like size that may be merged.
-    fn mergeable(&self, keys_max: usize) -> Option<usize> {
-        (1..self.runs.len()).rev().find_map(|second| {
-            let (left, right) = (self.runs[second - 1].len(), self.runs[second].len());
-            let alike = left <= 2 * right;
-            (alike && left + right <= keys_max.min(RUN_KEYS_MAX)).then_some(second - 1)
+    /// Moves at most so many keys on in merges, the shortest first.
+    fn merge_some(&mut self, arena: &Arena, mut keys: usize) {
+        while keys > 0 {
+            if let Some(place) = self.mergeable() {
+                let both = self.runs[place].len() + self.runs[place + 1].len();
+                self.merges.push(Merging {
+                    place,
+                    taken: (0, 0),
+                    merged: Vec::with_capacity(both),
+                });
+            }
+            let Some(merging) = self.merges.last_mut() else {
+                return;
+            };
+            let (first, second) = (&self.runs[merging.place], &self.runs[merging.place + 1]);
+            let moved = merging.go_on(arena, (first, second), keys);
+            keys -= moved;
+            if merging.merged.len() == first.len() + second.len() {
+                let Merging { place, merged, .. } = self.merges.pop().expect("the last one");
+                self.runs[place] = Rc::new(merged);
+                self.runs.remove(place + 1);
+            }
+        }
+    }
+
+    /// The newest pair of neighbours of like size, behind all that are being merged.
+    fn mergeable(&self) -> Option<usize> {
+        let from = self.merges.last().map_or(0, |merging| merging.place + 2);
+        (from + 1..self.runs.len()).rev().find_map(|second| {
+            let alike = self.runs[second - 1].len() <= 2 * self.runs[second].len();
+            alike.then_some(second - 1)
         })
     }
 }
 
-fn merge(arena: &Arena, first: &[Key], second: &[Key]) -> Vec<Key> {
-    let mut merged = Vec::with_capacity(first.len() + second.len());
-    let (mut left, mut right) = (first, second);
-    while let (Some(one), Some(other)) = (left.first(), right.first()) {
-        if compare(arena, one, other).is_lt() {
-            merged.push(*one);
-            left = &left[1..];
-        } else {
-            merged.push(*other);
-            right = &right[1..];
+impl Merging {
+    /// Takes at most so many keys. Returns how many it took.
+    fn go_on(&mut self, arena: &Arena, (first, second): (&Run, &Run), keys: usize) -> usize {
+        let (left, right) = (&first[self.taken.0..], &second[self.taken.1..]);
+        let (mut one, mut other) = (0, 0);
+        while one + other < keys && one < left.len() && other < right.len() {
+            if compare(arena, &left[one], &right[other]).is_lt() {
+                self.merged.push(left[one]);
+                one += 1;
+            } else {
+                self.merged.push(right[other]);
+                other += 1;
+            }
         }
+        if other == right.len() {
+            let rest = (left.len() - one).min(keys - one - other);
+            self.merged.extend_from_slice(&left[one..one + rest]);
+            one += rest;
+        }
+        if one == left.len() {
+            let rest = (right.len() - other).min(keys - one - other);
+            self.merged.extend_from_slice(&right[other..other + rest]);
+            other += rest;
+        }
+        self.taken.0 += one;
+        self.taken.1 += other;
+        one + other
     }
-    merged.extend_from_slice(left);
-    merged.extend_from_slice(right);
-    merged
 }
 
 #[inline]
@@ -113,20 +177,21 @@ pub(crate) fn compare(arena: &Arena, left: &Key, right: &Key) -> core::cmp::Orde
 
 /// Whether a key in a run lies before a bound.
 #[inline]
-pub(crate) fn before(arena: &Arena, key: &Key, prefix: u64, bound: &[u8]) -> bool {
+pub(crate) fn before(arena: &Arena, key: &Key, prefix: Prefix, bound: &[u8]) -> bool {
     key.prefix < prefix || (key.prefix == prefix && arena.key(key.slot) < bound)
 }
 
-/// The first eight bytes as a big-endian number, shorter keys filled with zeros: where two differ,
-/// they order as the keys do.
+/// The first sixteen bytes as two big-endian numbers, shorter keys filled with zeros: where two
+/// differ, they order as the keys do.
 #[inline]
-pub(crate) fn prefix_of(key: &[u8]) -> u64 {
-    match key.first_chunk::<8>() {
-        Some(first) => u64::from_be_bytes(*first),
+pub(crate) fn prefix_of(key: &[u8]) -> Prefix {
+    let first = match key.first_chunk::<16>() {
+        Some(first) => u128::from_be_bytes(*first),
         None => {
-            let mut first = [0; 8];
+            let mut first = [0; 16];
             first[..key.len()].copy_from_slice(key);
-            u64::from_be_bytes(first)
+            u128::from_be_bytes(first)
         }
-    }
+    };
+    ((first >> 64) as u64, first as u64)
 }
