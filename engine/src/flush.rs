@@ -147,7 +147,7 @@ impl Store {
             "edits land in order of rotations"
         );
         self.first_unflushed = MemoryId(self.first_unflushed.0 + 1);
-        self.judged = Some(sealed.ownership);
+        self.judged = sealed.ownership;
         self.figures.flushes += 1;
         for meta in &job.sink.metas {
             self.figures.flushed_bytes += meta.file_bytes;

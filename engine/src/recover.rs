@@ -11,7 +11,6 @@
 //! says that the replay is over.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -340,7 +339,7 @@ fn new_store(options: Options, journal: Journal, files: &[(TableNumber, u64)]) -
         sealed: VecDeque::new(),
         rotation: ledger.rotation,
         moved: BTreeMap::new(),
-        ownership: Rc::default(),
+        ownership: None,
         judged: None,
         next_seq: ledger.next_seq,
         log_durable: Lsn(0),

@@ -126,7 +126,7 @@ pub(crate) struct Sealed {
     pub barrier: Lsn,
     pub last_seq: Seq,
     pub applied: Vec<Applied>,
-    pub ownership: Rc<Ownership>,
+    pub ownership: Option<Rc<Ownership>>,
     pub urgent: bool,
 }
 
@@ -151,7 +151,8 @@ pub struct Store {
     /// The last rotation that was begun.
     pub(crate) rotation: Rotation,
     pub(crate) moved: BTreeMap<RegionId, Applied>,
-    pub(crate) ownership: Rc<Ownership>,
+    /// None until it is set for the first time since the opening: nothing is judged before.
+    pub(crate) ownership: Option<Rc<Ownership>>,
     /// The ownership as of the last durable rotation since the opening.
     pub(crate) judged: Option<Rc<Ownership>>,
     pub(crate) next_seq: Seq,
@@ -252,7 +253,7 @@ impl Store {
     /// Which ranges belong to regions from now on; counts for compaction once a rotation that begins
     /// after this is durable.
     pub fn set_ownership(&mut self, ownership: Ownership) {
-        self.ownership = Rc::new(ownership);
+        self.ownership = Some(Rc::new(ownership));
     }
 
     /// Bytes that the active memtable holds.
