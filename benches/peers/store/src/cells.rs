@@ -147,10 +147,14 @@ impl<'a> Bench<'a> {
         self.cell("the loop alone", values, vec![runner]);
     }
 
+    /// Into a memtable whose memory has been used before, as it has in a store that runs.
     fn apply_new(&mut self, values: &Values) {
         let keys = self.pairs(values, 50);
-        self.fresh("apply new keys", values, self.in_memory(), None, |_round| {
-            put(Sequence::each_once(keys), values, keys, 1, Until::Applied)
+        let once = |until| put(Sequence::each_once(keys), values, keys, 1, until);
+        let load = [once(Until::Flushed), once(Until::Flushed)];
+        let options = self.in_memory();
+        self.fresh("apply new keys", values, options, &load, |_round| {
+            once(Until::Applied)
         });
         self.want("apply new keys", values, Wanted::AtLeast(5.0));
     }
@@ -162,7 +166,7 @@ impl<'a> Bench<'a> {
             "apply over known keys",
             values,
             self.in_memory(),
-            Some(load),
+            &[load],
             |round| {
                 let sequence = Sequence::random(keys, round as u64);
                 put(sequence, values, keys * 4, round as u64 + 2, Until::Applied)
@@ -177,7 +181,7 @@ impl<'a> Bench<'a> {
             compaction: false,
             ..self.on_disk(64 * MEBIBYTE)
         };
-        self.fresh("apply with flush", values, options, None, |round| {
+        self.fresh("apply with flush", values, options, &[], |round| {
             let sequence = Sequence::random(keys, round as u64);
             put(sequence, values, keys * 2, 1, Until::Flushed)
         });
@@ -195,7 +199,7 @@ impl<'a> Bench<'a> {
             table_bytes: self.settings.scaled(memtable * MEBIBYTE),
             ..self.on_disk(64 * MEBIBYTE)
         };
-        self.fresh(NAME, values, options, Some(load), |round| {
+        self.fresh(NAME, values, options, &[load], |round| {
             let sequence = Sequence::random(keys, round as u64);
             put(
                 sequence,
@@ -344,7 +348,7 @@ impl<'a> Bench<'a> {
         name: &str,
         values: &Values,
         options: Options,
-        load: Option<Work<'w>>,
+        load: &[Work<'w>],
         work: impl Fn(usize) -> Work<'w>,
     ) {
         if !self.settings.wants(&cell_name(name, values)) {
@@ -360,9 +364,7 @@ impl<'a> Bench<'a> {
                 let mut number = opened.get();
                 let mut store = open(side, &mut number, &root, &options);
                 opened.set(number);
-                if let Some(load) = &load {
-                    store.run(load);
-                }
+                load.iter().for_each(|work| drop(store.run(work)));
                 let mut work = work(round);
                 let live = live_bytes(&work);
                 let directory = store.directory.clone();

@@ -31,11 +31,12 @@ pub const SIDE: Side = Side {
     open,
 };
 
-/// A turn comes after so many entries …
-const ENTRIES_PER_TURN: u32 = 8;
+/// A turn comes when so many bytes were put …
+const TURN_BYTES: usize = 32 << 10;
 
-/// … and does so many steps of background work at most.
-const STEPS_PER_TURN: u32 = 3;
+/// … and does so many steps of background work at most. Fewer steps let more runs gather before they
+/// are merged: fewer bytes written, more on disk.
+const STEPS_PER_TURN: u32 = 2;
 
 struct Ours {
     store: Engine,
@@ -43,7 +44,7 @@ struct Ours {
     effects: Vec<Effect>,
     /// Thread CPU of single steps that did something.
     steps: Recorder,
-    entries_until_turn: u32,
+    bytes_until_turn: usize,
 }
 
 fn open(path: &Path, options: &Options) -> Box<dyn Opened> {
@@ -92,7 +93,7 @@ impl Ours {
             disk,
             effects,
             steps: Recorder::default(),
-            entries_until_turn: 0,
+            bytes_until_turn: 0,
         }
     }
 
@@ -130,6 +131,10 @@ impl Ours {
         self.exchange();
         if self.disk.under_way() > 0 {
             submit_now().await;
+        }
+        // As a shard slows its proposals: the writer waits for the background, now and then or often.
+        for _ in 0..self.store.slowdown_permille() / 50 {
+            self.background().await;
         }
         if self.store.wants_rotation() {
             while self.store.is_busy() {
@@ -182,11 +187,15 @@ impl Store for Ours {
         for (key, value) in entry {
             self.store.put(key, value);
         }
-        if self.entries_until_turn > 0 {
-            self.entries_until_turn -= 1;
+        let bytes = entry
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        if self.bytes_until_turn > bytes {
+            self.bytes_until_turn -= bytes;
             return;
         }
-        self.entries_until_turn = ENTRIES_PER_TURN - 1;
+        self.bytes_until_turn = TURN_BYTES;
         self.turn().await;
     }
 
