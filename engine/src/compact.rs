@@ -159,7 +159,7 @@ impl Store {
         let lanes = lanes_of(inputs, &self.version)
             .into_iter()
             .map(|slices| Lane {
-                cursor: RunCursor::new(slices, KeyRange::all(), Direction::Forward),
+                cursor: RunCursor::new(slices, KeyRange::all(), Direction::Forward).passing(),
                 spans: VecDeque::new(),
                 needs: None,
             });

@@ -10,7 +10,7 @@ use crate::cache::BlockCache;
 use crate::effect::{Share, TableNumber};
 use crate::reads::{ReadError, Reads, Span};
 use crate::record::Seq;
-use crate::table::{Footer, Table};
+use crate::table::{Footer, Table, TableOpening};
 use crate::tables::Tables;
 
 /// The length of a table's last page, which says where its tail begins.
@@ -18,19 +18,41 @@ const PAGE_BYTES: u64 = 4096;
 
 /// A table that is being opened.
 #[derive(Debug)]
-struct TableOpening {
+struct TailReading {
     file_bytes: u64,
     global_seq: Option<Seq>,
     share: Share,
     /// The tail, or the last page where the tail's place is not known.
     span: Span,
     whole_tail: bool,
+    /// What is checked and taken over so far.
+    taken: Option<TableOpening>,
+}
+
+impl TailReading {
+    /// Checks and takes over some more of a tail that has come.
+    fn step(&mut self, number: TableNumber) -> Result<Option<Table>, ReadError> {
+        let (file_bytes, global_seq, taken) = (self.file_bytes, self.global_seq, &mut self.taken);
+        let stepped = self.span.bytes(|tail| {
+            let opening = match taken {
+                Some(opening) => opening,
+                None => taken.insert(TableOpening::new(
+                    Some(number),
+                    file_bytes,
+                    global_seq,
+                    tail,
+                )?),
+            };
+            opening.step(tail)
+        });
+        Ok(stepped.expect("it has come")??)
+    }
 }
 
 /// All tables that are being opened, and those that could not be.
 #[derive(Debug, Default)]
 pub(crate) struct TableOpenings {
-    open: BTreeMap<TableNumber, TableOpening>,
+    open: BTreeMap<TableNumber, TailReading>,
     failed: BTreeMap<TableNumber, ReadError>,
 }
 
@@ -58,12 +80,13 @@ impl TableOpenings {
             self.failed.insert(number, corrupt.into());
             return;
         };
-        let opening = TableOpening {
+        let opening = TailReading {
             file_bytes,
             global_seq,
             share,
             span: reads.request_span(number, offset, length, share),
             whole_tail: tail_offset.is_some(),
+            taken: None,
         };
         self.open.insert(number, opening);
     }
@@ -84,21 +107,26 @@ impl TableOpenings {
         self.failed.remove(&number);
     }
 
-    /// Opens one table whose tail has come. Returns whether there was one.
+    /// Goes on with one table whose tail has come, a bounded piece at a time. Returns whether there was
+    /// one.
     pub fn step(&mut self, tables: &mut Tables, cache: &mut BlockCache, reads: &mut Reads) -> bool {
-        let come = |opening: &TableOpening| opening.span.bytes(|_| ()).is_some();
+        let come = |opening: &TailReading| opening.span.bytes(|_| ()).is_some();
         let mut ready = self.open.iter().filter(|(_, opening)| come(opening));
         let Some(number) = ready.next().map(|(number, _)| *number) else {
             return false;
         };
-        let opening = self.open.remove(&number).expect("just found");
-        let opened = match opening.whole_tail {
-            true => Self::open_tail(number, &opening).map(Some),
-            false => self.open_page(number, opening, reads).map(|()| None),
-        };
-        match opened {
+        let mut opening = self.open.remove(&number).expect("just found");
+        if !opening.whole_tail {
+            if let Err(error) = self.open_page(number, &opening, reads) {
+                self.failed.insert(number, error);
+            }
+            return true;
+        }
+        match opening.step(number) {
             Ok(Some(table)) => tables.insert(table, cache),
-            Ok(None) => {}
+            Ok(None) => {
+                self.open.insert(number, opening);
+            }
             Err(error) => {
                 self.failed.insert(number, error);
             }
@@ -106,18 +134,10 @@ impl TableOpenings {
         true
     }
 
-    fn open_tail(number: TableNumber, opening: &TableOpening) -> Result<Table, ReadError> {
-        let (file_bytes, global_seq) = (opening.file_bytes, opening.global_seq);
-        let opened = opening
-            .span
-            .bytes(|tail| Table::open(Some(number), file_bytes, global_seq, tail));
-        Ok(opened.expect("it has come")??)
-    }
-
     fn open_page(
         &mut self,
         number: TableNumber,
-        opening: TableOpening,
+        opening: &TailReading,
         reads: &mut Reads,
     ) -> Result<(), ReadError> {
         let file_bytes = opening.file_bytes;

@@ -49,6 +49,8 @@ pub(crate) struct RunCursor {
     slices: Vec<Rc<Slice>>,
     range: KeyRange,
     direction: Direction,
+    /// Reads everything once, and leaves no trace in the cache.
+    passing: bool,
     /// The slice in which it stands, and the place in it; none before the start and behind the end.
     place: usize,
     cursor: Option<TableCursor>,
@@ -61,9 +63,16 @@ impl RunCursor {
             slices,
             range,
             direction,
+            passing: false,
             place: 0,
             cursor: None,
         }
+    }
+
+    /// The same, except that it leaves no trace in the cache.
+    pub fn passing(mut self) -> RunCursor {
+        self.passing = true;
+        self
     }
 
     /// To the first record in its direction.
@@ -175,6 +184,9 @@ impl RunCursor {
             let range = slice.range.intersection(&self.range);
             let table = tables.of(&slice.table).clone();
             let mut cursor = TableCursor::new(table, range);
+            if self.passing {
+                cursor = cursor.passing();
+            }
             let step = match self.direction {
                 Direction::Forward => cursor.first(cache),
                 Direction::Reverse => cursor.last(cache),

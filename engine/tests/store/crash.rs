@@ -48,6 +48,7 @@ fn cut_at(options: &Options, seed: u64, n: u64, variation: u64) -> bool {
     world.crash_after = Some(n);
     // Fates are drawn anew for every cut.
     world.fates = seed ^ (n << 20) ^ (variation << 40);
+    world.slow_syncs = variation % 2 == 1;
     let mut shard = Shard::new(world);
     if script(&mut shard).is_ok() {
         shard.world.crash_after = None;

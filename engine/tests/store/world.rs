@@ -33,6 +33,8 @@ pub struct World {
     /// The world ends after so many more carried effects.
     pub crash_after: Option<u64>,
     pub carried: u64,
+    /// Syncs of tables take much longer than everything else.
+    pub slow_syncs: bool,
     /// Mixed into what the disk loses.
     pub fates: u64,
 }
@@ -61,6 +63,7 @@ impl World {
             crash_one_in: 0,
             crash_after: None,
             carried: 0,
+            slow_syncs: false,
             fates: 0,
         }
     }
@@ -143,6 +146,10 @@ impl World {
             return Ok(true);
         }
         let place = self.chance.below(self.flying.len() as u64) as usize;
+        let is_sync = matches!(self.flying[place].effect, Effect::SyncTable { .. });
+        if is_sync && self.slow_syncs && self.chance.below(12) != 0 {
+            return Ok(true);
+        }
         let mut store = self.store.take().expect("an open store");
         let carried = self.carry(place, &mut |completion| store.complete(completion));
         if carried.is_ok() {
