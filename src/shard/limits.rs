@@ -1,0 +1,157 @@
+//! Every bound of the brain, and how they relate.
+
+use super::time::MILLISECOND;
+
+/// No stored key is longer.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+
+/// No value is longer.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// No entry is longer.
+pub const ENTRY_BYTES_MAX: usize = 4 << 20;
+
+/// What a shard may hold, and how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Nanoseconds between two ticks.
+    pub tick: u64,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// The shortest election timeout; the longest is twice that.
+    pub election_ticks: usize,
+    /// Nanoseconds that a lease lasts, at the most.
+    pub lease: u64,
+    /// Clocks run faster or slower by no more than so many in a thousand.
+    pub drift_per_mille: u64,
+    /// Nanoseconds after which a write that was proposed is answered as undetermined.
+    pub write_timeout: u64,
+    /// Nanoseconds after which a read that could not be confirmed gives up.
+    pub read_timeout: u64,
+    /// Nanoseconds after which an attempt to confirm a read is made anew.
+    pub read_retry: u64,
+    /// Bytes of commands that a region may have proposed and not applied.
+    pub proposed_bytes: u64,
+    /// Bytes that all regions together may have proposed and not applied.
+    pub proposed_bytes_total: u64,
+    /// Bytes of entries that a follower holds unapplied before it refuses more.
+    pub unapplied_bytes: u64,
+    /// Reads that may wait, over all regions.
+    pub reads_waiting: usize,
+    /// Bytes of keys and values in one answer to a scan.
+    pub answer_bytes: usize,
+    /// Entries that one region applies in one turn.
+    pub apply_entries: usize,
+    /// Bytes in one append message.
+    pub append_bytes: u64,
+    /// Append messages on their way to one follower.
+    pub append_inflight: usize,
+    /// Snapshots that a store sends at once.
+    pub snapshots_sending: usize,
+    /// Snapshots that a store receives at once.
+    pub snapshots_receiving: usize,
+    /// Bytes of a snapshot's table.
+    pub snapshot_table_bytes: u64,
+    /// Nanoseconds without a piece after which a snapshot's receiver asks again.
+    pub snapshot_retry: u64,
+    /// Nanoseconds without progress after which a snapshot is given up.
+    pub snapshot_timeout: u64,
+    /// Entries behind which the log of a region is cut off when all replicas have them.
+    pub truncate_entries: u64,
+    /// Entries behind which it is cut off all the same.
+    pub truncate_entries_forced: u64,
+    /// Ticks between two looks at what may be cut off.
+    pub truncate_ticks: u64,
+    /// Ticks between two questions of a peer that may have been removed.
+    pub gone_ticks: u64,
+    /// Ticks without a leader after which a peer asks whether it is still one.
+    pub leaderless_ticks: u64,
+    /// A memtable of a store is flushed when the log has so few segments left.
+    pub segments_low: u32,
+    /// Bytes of compaction debt from which on proposals are slowed down.
+    pub debt_bytes_slow: u64,
+    /// Bytes of compaction debt at which they are refused.
+    pub debt_bytes_stop: u64,
+}
+
+impl Limits {
+    /// What a shard runs with.
+    pub const DEFAULT: Limits = Limits {
+        tick: 50 * MILLISECOND,
+        heartbeat_ticks: 2,
+        election_ticks: 20,
+        lease: 750 * MILLISECOND,
+        drift_per_mille: 50,
+        write_timeout: 10_000 * MILLISECOND,
+        read_timeout: 5_000 * MILLISECOND,
+        read_retry: 500 * MILLISECOND,
+        proposed_bytes: 16 << 20,
+        proposed_bytes_total: 128 << 20,
+        unapplied_bytes: 64 << 20,
+        reads_waiting: 65_536,
+        answer_bytes: 1 << 20,
+        apply_entries: 256,
+        append_bytes: 1 << 20,
+        append_inflight: 256,
+        snapshots_sending: 4,
+        snapshots_receiving: 4,
+        snapshot_table_bytes: 16 << 20,
+        snapshot_retry: 300 * MILLISECOND,
+        snapshot_timeout: 10_000 * MILLISECOND,
+        truncate_entries: 50,
+        truncate_entries_forced: 73_728,
+        truncate_ticks: 60,
+        gone_ticks: 20,
+        leaderless_ticks: 200,
+        segments_low: 8,
+        debt_bytes_slow: 1 << 30,
+        debt_bytes_stop: 4 << 30,
+    };
+
+    /// Small bounds, so that a simulation reaches them.
+    pub const SMALL: Limits = Limits {
+        proposed_bytes: 16 << 10,
+        proposed_bytes_total: 48 << 10,
+        unapplied_bytes: 64 << 10,
+        reads_waiting: 64,
+        answer_bytes: 4 << 10,
+        apply_entries: 16,
+        append_bytes: 4 << 10,
+        append_inflight: 8,
+        snapshots_sending: 1,
+        snapshots_receiving: 1,
+        snapshot_table_bytes: 8 << 10,
+        truncate_entries: 10,
+        truncate_entries_forced: 60,
+        truncate_ticks: 10,
+        leaderless_ticks: 100,
+        segments_low: 4,
+        debt_bytes_slow: 1 << 20,
+        debt_bytes_stop: 16 << 20,
+        ..Limits::DEFAULT
+    };
+
+    /// How long a lease lasts: shorter than any follower keeps its promise, by clocks that differ.
+    pub const fn lease_span(&self) -> u64 {
+        let promised = (self.election_ticks as u64 - 1) * self.tick;
+        let safe = promised / 1000 * (1000 - self.drift_per_mille);
+        if safe < self.lease { safe } else { self.lease }
+    }
+
+    /// Fails at compile time where the bounds do not fit each other.
+    pub const fn check(&self) {
+        assert!(self.heartbeat_ticks < self.election_ticks, "heartbeats keep a leader");
+        assert!(self.proposed_bytes <= self.proposed_bytes_total, "a region is within the total");
+        assert!(self.truncate_entries < self.truncate_entries_forced, "waiting comes first");
+        assert!(self.debt_bytes_slow < self.debt_bytes_stop, "slower comes before refused");
+        assert!(self.read_retry < self.read_timeout, "a read is tried again");
+    }
+}
+
+const _: () = {
+    Limits::DEFAULT.check();
+    Limits::SMALL.check();
+    assert!(KEY_BYTES_MAX == coracle_engine::record::KEY_BYTES_MAX);
+    assert!(VALUE_BYTES_MAX + 64 <= coracle_engine::record::VALUE_BYTES_MAX + 64);
+    assert!(ENTRY_BYTES_MAX as u64 <= coracle_wal::Limits::DEFAULT.entry_bytes_max as u64);
+};

@@ -1,0 +1,63 @@
+//! Planted bugs. Each breaks one rule when the simulator asks for it; a simulator that does not catch
+//! it is worth nothing. Always compiled, never set outside the simulator and tests.
+
+/// Which rule to break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mutant {
+    /// None.
+    #[default]
+    None,
+    /// Votes and acknowledgements leave before their batch is durable.
+    AckBeforeDurable,
+    /// A batch counts as durable when it is encoded (the log's mutant).
+    SkipSync,
+    /// A proposal is answered by its index, whatever the term.
+    AnswerByIndex,
+    /// A vote is not written down.
+    ForgetVote,
+    /// The lease lasts longer than followers keep their promise.
+    LeaseWithoutMargin,
+    /// The epoch is not checked again at apply.
+    ApplyWithoutEpoch,
+    /// A leader's messages leave before its own term is durable.
+    SendBeforeTerm,
+    /// A ready without records is sent although an earlier one is in flight.
+    EmptyReadyEarly,
+    /// Batches do not carry the commit index.
+    CommitLeftOut,
+    /// Completions are not checked against the life they belong to.
+    NoIncarnation,
+    /// Ranges change without a checkpoint before.
+    NoCheckpoint,
+    /// An edit leaves before the log is durable (the state store's mutant).
+    EditBeforeLog,
+    /// A read's context is used again.
+    ReadContextReused,
+}
+
+impl Mutant {
+    /// Every planted bug, by its name on the command line.
+    pub const ALL: [(&'static str, Mutant); 13] = [
+        ("ack-before-durable", Mutant::AckBeforeDurable),
+        ("skip-sync", Mutant::SkipSync),
+        ("answer-by-index", Mutant::AnswerByIndex),
+        ("forget-vote", Mutant::ForgetVote),
+        ("lease-without-margin", Mutant::LeaseWithoutMargin),
+        ("apply-without-epoch", Mutant::ApplyWithoutEpoch),
+        ("send-before-term", Mutant::SendBeforeTerm),
+        ("empty-ready-early", Mutant::EmptyReadyEarly),
+        ("commit-left-out", Mutant::CommitLeftOut),
+        ("no-incarnation", Mutant::NoIncarnation),
+        ("no-checkpoint", Mutant::NoCheckpoint),
+        ("edit-before-log", Mutant::EditBeforeLog),
+        ("read-context-reused", Mutant::ReadContextReused),
+    ];
+
+    /// The planted bug of a name.
+    pub fn named(name: &str) -> Option<Mutant> {
+        Mutant::ALL
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, mutant)| *mutant)
+    }
+}

@@ -1,0 +1,78 @@
+//! What a checker may see of a shard: kept only where it is asked for.
+
+use super::ids::{Index, PeerId, RegionId, Term};
+use super::region::Region;
+
+/// Something that a checker wants to know, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A peer leads from now on.
+    Leads {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+        /// Since this term.
+        term: Term,
+    },
+    /// A peer has applied an entry.
+    Applied {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+        /// Which entry.
+        index: Index,
+        /// Of which term.
+        term: Term,
+        /// A checksum of what it holds.
+        checksum: u32,
+    },
+    /// A peer's content was replaced by a snapshot.
+    Restored {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+        /// As of this entry.
+        index: Index,
+    },
+    /// A peer is gone from this store, durably.
+    Destroyed {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
+}
+
+/// How a peer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The region, without peers and range while the peer waits for its first snapshot.
+    pub region: Region,
+    /// The peer.
+    pub peer: PeerId,
+    /// Whether it has a range.
+    pub initialized: bool,
+    /// Its term.
+    pub term: Term,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whom it follows.
+    pub leader: Option<PeerId>,
+    /// The region's clock, in Unix milliseconds.
+    pub clock: u64,
+    /// Up to here the log is cut off, for all replicas.
+    pub truncated: Index,
+    /// Up to here the tables hold it.
+    pub checkpointed: Index,
+    /// Up to here it is applied.
+    pub applied: Index,
+    /// Up to here it is known to be committed.
+    pub committed: Index,
+    /// Up to here it is durable here.
+    pub persisted: Index,
+    /// The last entry.
+    pub last: Index,
+}

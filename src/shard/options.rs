@@ -1,0 +1,26 @@
+//! Who a shard is, and what may be chosen about it.
+
+use super::ids::{ClusterId, NodeId, StoreId};
+use super::limits::Limits;
+use super::mutant::Mutant;
+
+/// Who a shard is, and what may be chosen about it.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its process.
+    pub node: NodeId,
+    /// Itself.
+    pub store: StoreId,
+    /// Drawn anew for every start: what names something across starts begins with it.
+    pub boot: u64,
+    /// Seeds election timeouts.
+    pub seed: u64,
+    /// The bounds.
+    pub limits: Limits,
+    /// A rule that is broken on purpose.
+    pub mutant: Mutant,
+    /// Whether observations are kept for a checker.
+    pub observe: bool,
+}

@@ -1,0 +1,200 @@
+//! What a client may ask of a shard, and what it is answered.
+//!
+//! Keys are stored keys: the first byte tells system keys from user keys. A request borrows from the
+//! buffer that it arrived in; what must outlive the call is copied once, to where it stays.
+
+use bytes::Bytes;
+
+use super::error::Error;
+use super::ids::{PeerId, RegionId};
+use super::region::{Epoch, PeerInfo, Role};
+
+/// A request to one region.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The region and its epoch as the client knows them; none: whichever holds the key.
+    pub region: Option<(RegionId, Epoch)>,
+    /// What to do.
+    pub body: Body<'a>,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    /// All of these or, on an error, none; one after another.
+    Write(&'a [Write<'a>]),
+    /// The value of a key.
+    Get {
+        /// The key.
+        key: &'a [u8],
+        /// How fresh it must be.
+        freshness: Freshness,
+    },
+    /// The values of keys, all as of one moment.
+    MultiGet {
+        /// The keys.
+        keys: &'a [&'a [u8]],
+        /// How fresh they must be.
+        freshness: Freshness,
+    },
+    /// Keys and values in order, all as of one moment.
+    Scan {
+        /// The first key of the range.
+        start: &'a [u8],
+        /// The key behind the range; empty: the end of the region.
+        limit: &'a [u8],
+        /// At most so many.
+        count: usize,
+        /// From the end backwards.
+        reverse: bool,
+        /// How fresh they must be.
+        freshness: Freshness,
+    },
+    /// Lets another peer lead. Always answered at once: it is advice.
+    TransferLeader {
+        /// The region.
+        region: RegionId,
+        /// Who should lead.
+        to: PeerId,
+    },
+    /// Changes the peers of a region.
+    ChangePeers {
+        /// The region.
+        region: RegionId,
+        /// What changes; none: the joint configuration is left.
+        changes: &'a [PeerChange],
+    },
+}
+
+/// One change of the peers of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// This peer is there from now on, as voter or learner; a learner that is there is promoted, a voter
+    /// demoted.
+    Put(PeerInfo),
+    /// This peer goes.
+    Remove(PeerId),
+}
+
+impl PeerChange {
+    /// The peer that changes.
+    pub fn peer(&self) -> PeerId {
+        match self {
+            PeerChange::Put(info) => info.peer,
+            PeerChange::Remove(peer) => *peer,
+        }
+    }
+
+    /// Whether it makes a voter.
+    pub fn makes_voter(&self) -> bool {
+        matches!(self, PeerChange::Put(PeerInfo { role: Role::Voter, .. }))
+    }
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Freshness {
+    /// Everything acknowledged before the request came, wherever.
+    #[default]
+    Linearizable,
+    /// Whatever this peer has applied.
+    Local,
+}
+
+/// One write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write<'a> {
+    /// Sets a key.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// The value.
+        value: &'a [u8],
+        /// Unix milliseconds from which on the value is gone.
+        expiry_ms: Option<u64>,
+    },
+    /// Deletes a key.
+    Delete {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Deletes all keys of a range.
+    DeleteRange {
+        /// The first key.
+        start: &'a [u8],
+        /// The key behind the range; empty: the end of the region.
+        limit: &'a [u8],
+    },
+    /// Sets or deletes a key if it has an expected value.
+    CompareAndPut {
+        /// The key.
+        key: &'a [u8],
+        /// The expected value; none: the key must be absent.
+        expected: Option<&'a [u8]>,
+        /// The new value; none: the key is deleted.
+        value: Option<&'a [u8]>,
+    },
+    /// Adds to a counter, which is decimal text; an absent one is zero.
+    Add {
+        /// The key.
+        key: &'a [u8],
+        /// How much, up or down.
+        delta: i64,
+    },
+}
+
+impl<'a> Write<'a> {
+    /// The key that it names first.
+    pub fn key(&self) -> &'a [u8] {
+        match self {
+            Write::Put { key, .. }
+            | Write::Delete { key }
+            | Write::CompareAndPut { key, .. }
+            | Write::Add { key, .. } => key,
+            Write::DeleteRange { start, .. } => start,
+        }
+    }
+}
+
+/// What became of one write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is done.
+    Done,
+    /// A comparison: whether it held, and what was there.
+    Compared {
+        /// Whether the value was set.
+        held: bool,
+        /// The value before.
+        previous: Option<Bytes>,
+    },
+    /// A counter's new value.
+    Counter(i64),
+    /// The value is no number, or the sum no longer one; nothing was changed.
+    NotANumber,
+}
+
+/// What a request is answered when it was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The only write of a request.
+    Written(Written),
+    /// The writes of a request, in order.
+    AllWritten(Vec<Written>),
+    /// A value, or none.
+    Value(Option<Bytes>),
+    /// Values, or none, in the order of their keys.
+    Values(Vec<Option<Bytes>>),
+    /// Keys and values in the order of the scan.
+    Pairs {
+        /// What was found.
+        pairs: Vec<(Bytes, Bytes)>,
+        /// Where the scan goes on, if it stopped at a limit of its own: the last key seen.
+        more: bool,
+    },
+    /// It is done, or was taken as advice.
+    Done,
+}
+
+/// The answer to a request.
+pub type Response = Result<Answer, Error>;
