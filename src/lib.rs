@@ -1,4 +1,6 @@
 //! Coracle: a replicated, ordered key-value store in which every core sails alone.
 pub mod cli;
+pub mod placement;
 pub mod runtime;
+pub mod shard;
 pub mod sim;

@@ -9,6 +9,7 @@
 //! 2 truncate      index u64 │ term u64
 //! 3 compute hash  (nothing)
 //! 4 verify hash   index u64 │ hash u64
+//! 5 commands      as 1; some of them must know what is there before they write
 //!
 //! a write         1 put              key u16+… │ stored value u32+…
 //!                 2 delete           key u16+…
@@ -33,6 +34,7 @@ const COMMANDS: u8 = 1;
 const TRUNCATE: u8 = 2;
 const COMPUTE_HASH: u8 = 3;
 const VERIFY_HASH: u8 = 4;
+const READING_COMMANDS: u8 = 5;
 const CONF_CHANGE: u8 = 0xC0;
 
 const PUT: u8 = 1;
@@ -54,7 +56,12 @@ pub const GROUP_HEADER_BYTES: usize = 8 + 8 + 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said<'a> {
     /// Commands of clients.
-    Commands(Groups<'a>),
+    Commands {
+        /// Whether some must know what is there before they write.
+        reading: bool,
+        /// The commands.
+        groups: Groups<'a>,
+    },
     /// The log may be cut off here.
     Truncate {
         /// The last entry that goes.
@@ -94,10 +101,13 @@ pub fn parse(payload: &[u8]) -> Result<Parsed<'_>, Malformed> {
     };
     let time_ms = reader.u64()?;
     let said = match kind {
-        COMMANDS => Said::Commands(Groups {
-            left: reader.u32()?,
-            reader: reader.0,
-        }),
+        COMMANDS | READING_COMMANDS => Said::Commands {
+            reading: kind == READING_COMMANDS,
+            groups: Groups {
+                left: reader.u32()?,
+                reader: reader.0,
+            },
+        },
         TRUNCATE => Said::Truncate {
             index: Index(reader.u64()?),
             term: Term(reader.u64()?),
@@ -151,6 +161,7 @@ pub fn verify_hash(epoch: Epoch, time_ms: u64, index: Index, hash: u64) -> Vec<u
 pub struct Gathered {
     bytes: Vec<u8>,
     groups: u32,
+    reading: bool,
 }
 
 impl Gathered {
@@ -175,6 +186,7 @@ impl Gathered {
         out.extend_from_slice(&sequence.to_le_bytes());
         out.extend_from_slice(&(writes.len() as u16).to_le_bytes());
         for write in writes {
+            self.reading |= matches!(write, Write::CompareAndPut { .. } | Write::Add { .. });
             encode(write, out);
         }
     }
@@ -186,7 +198,10 @@ impl Gathered {
         if bytes.is_empty() {
             bytes.resize(COMMANDS_HEADER_BYTES, 0);
         }
-        bytes[0] = COMMANDS;
+        bytes[0] = match std::mem::take(&mut self.reading) {
+            true => READING_COMMANDS,
+            false => COMMANDS,
+        };
         bytes[1..9].copy_from_slice(&epoch.version.to_le_bytes());
         bytes[9..17].copy_from_slice(&epoch.conf_ver.to_le_bytes());
         bytes[17..25].copy_from_slice(&time_ms.to_le_bytes());
@@ -199,6 +214,7 @@ impl Gathered {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.groups = 0;
+        self.reading = false;
     }
 }
 
@@ -431,7 +447,7 @@ pub fn is_sound(entry: &eraftpb::Entry) -> bool {
                 && (entry.data.is_empty()
                     || match parse(&entry.data) {
                         Ok(Parsed {
-                            said: Said::Commands(groups),
+                            said: Said::Commands { groups, .. },
                             ..
                         }) => groups.visit(|_| {}, |_| {}).is_ok(),
                         Ok(_) => true,

@@ -97,6 +97,8 @@ pub enum Freshness {
     /// Everything acknowledged before the request came, wherever.
     #[default]
     Linearizable,
+    /// The same, from a replica that does not lead: it asks the leader how far it must have applied.
+    AnyReplica,
     /// Whatever this peer has applied.
     Local,
 }

@@ -138,6 +138,25 @@ impl Log {
         Ok(Fetched::Pending(token))
     }
 
+    /// Keeps a region's newest entries in memory, as after a restart: those that are not applied are
+    /// asked for without waiting. They end at its last entry.
+    pub fn keep(&mut self, region: RegionId, entries: &[Entry]) {
+        let (Some(&place), Some(last)) = (self.places.get(&region), entries.last()) else {
+            return;
+        };
+        let known = &mut self.regions[place as usize];
+        assert_eq!(last.index, known.last(), "region {region}: the newest entries");
+        let first_cached = known.cache_first();
+        let missing = entries.iter().rev();
+        let mut bytes = 0;
+        for entry in missing.skip_while(|entry| entry.index >= first_cached) {
+            assert_eq!(entry.index + 1, known.cache_first(), "region {region}: order");
+            bytes += crate::region::cached_bytes(&entry.payload);
+            known.cache.push_front(entry.payload.clone());
+        }
+        self.cache.came(place, last.index, bytes);
+    }
+
     /// The bytes of a read are there.
     pub fn read_done(&mut self, token: ReadToken, bytes: &[u8]) -> Answer {
         let fetch = self

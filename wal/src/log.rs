@@ -512,6 +512,20 @@ impl Log {
         }
     }
 
+    /// Whether entries of so many bytes, over those gathered, would be taken.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let ahead = self.pending.len_with(0) as u64 + bytes + bytes / 8;
+        let usable = u64::from(self.limits.segment_bytes)
+            - BLOCK_BYTES as u64
+            - u64::from(self.limits.batch_bytes_max);
+        let beyond = ahead.saturating_sub(u64::from(self.active_room()));
+        // One more for what a batch leaves unused at the end of each.
+        let segments = beyond.div_ceil(usable) + u64::from(beyond > 0);
+        let free = u64::from(self.pool.free_count());
+        !self.failed
+            && (segments == 0 || free >= segments + u64::from(self.limits.segments_reserved))
+    }
+
     /// Seals what was gathered if a payload more would not fit its batch.
     fn make_room(&mut self, payload_bytes: usize) {
         if self.pending.len_with(payload_bytes) > self.limits.batch_bytes_max as usize {

@@ -1,0 +1,174 @@
+//! What all peers of a shard share: the log, the state store, the way out.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use coracle_engine::store::Store;
+use coracle_wal as wal;
+
+use super::chance::Chance;
+use super::door::{Effect, Report};
+use super::error::Error;
+use super::ids::{Incarnation, RegionId, RequestId, StoreId};
+use super::limits::Limits;
+use super::message::{PeerMessage, StreamId};
+use super::mutant::Mutant;
+use super::observe::Observation;
+use super::options::ShardOptions;
+use super::request::{Answer, Response};
+use super::restore::Receiving;
+use super::snapshot::Sending;
+use super::time::Time;
+
+/// What a batch of the log releases when it is durable.
+#[derive(Debug)]
+pub struct Release {
+    /// The batch.
+    pub lsn: wal::Lsn,
+    /// Whose.
+    pub region: RegionId,
+    /// In which life.
+    pub incarnation: Incarnation,
+    /// Raft's number of what is durable then; none: the peer just goes on.
+    pub ready: Option<u64>,
+    /// What may leave then.
+    pub messages: Vec<PeerMessage>,
+}
+
+/// What all peers of a shard share.
+#[derive(Debug)]
+pub struct Core {
+    /// Who this is.
+    pub options: ShardOptions,
+    /// The time of the input in hand.
+    pub now: Time,
+    /// When the shard was opened.
+    pub started: u64,
+    /// The log.
+    pub log: Rc<RefCell<wal::Log>>,
+    /// The state store.
+    pub store: Store,
+    /// What the world should do.
+    pub effects: Vec<Effect>,
+    /// Election timeouts.
+    pub chance: Chance,
+    /// What waits for batches, in the order of their lsn.
+    pub releases: VecDeque<Release>,
+    /// Lives so far.
+    pub incarnations: u64,
+    /// Bytes proposed and not applied, over all regions.
+    pub proposed_bytes: u64,
+    /// Reads that wait, over all regions.
+    pub reads_waiting: usize,
+    /// Counts attempts to confirm reads.
+    pub attempts: u64,
+    /// For checkers.
+    pub observations: Vec<Observation>,
+    /// Regions that need the memtable to be rotated before they go on.
+    pub rotation_wanted: bool,
+    /// Regions whose ranges or states changed since ownership was last told to the store.
+    pub ownership_changed: bool,
+    /// Placement or an operator wants leaderships gone.
+    pub draining: bool,
+    /// The shard has stopped for good.
+    pub stopped: bool,
+    /// Snapshots that are being sent.
+    pub sending: BTreeMap<StreamId, Sending>,
+    /// Snapshots that are being received.
+    pub receiving: BTreeMap<RegionId, Receiving>,
+    /// Counts snapshots.
+    pub streams: u64,
+}
+
+impl Core {
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    /// This store.
+    pub fn me(&self) -> StoreId {
+        self.options.store
+    }
+
+    /// Whether a rule is broken on purpose.
+    pub fn breaks(&self, mutant: Mutant) -> bool {
+        self.options.mutant == mutant
+    }
+
+    /// A new life.
+    pub fn incarnate(&mut self) -> Incarnation {
+        self.incarnations += 1;
+        Incarnation(self.incarnations)
+    }
+
+    /// Everything up to here is durable in the log.
+    pub fn durable(&self) -> wal::Lsn {
+        self.log.borrow().durable_lsn()
+    }
+
+    /// Sends to another shard, or to this one's own peers never.
+    pub fn send(&mut self, to: StoreId, message: PeerMessage) {
+        self.effects.push(Effect::Send { to, message });
+    }
+
+    /// Answers a request.
+    pub fn respond(&mut self, to: RequestId, response: Response) {
+        self.effects.push(Effect::Respond { to, response });
+    }
+
+    /// Refuses a request.
+    pub fn refuse(&mut self, to: RequestId, error: Error) {
+        self.respond(to, Err(error));
+    }
+
+    /// Answers a request with a value.
+    pub fn answer(&mut self, to: RequestId, answer: Answer) {
+        self.respond(to, Ok(answer));
+    }
+
+    /// Tells a checker, where there is one.
+    pub fn observe(&mut self, observation: impl FnOnce() -> Observation) {
+        if self.options.observe {
+            self.observations.push(observation());
+        }
+    }
+
+    /// Ends the shard for good.
+    pub fn stop(&mut self, why: String) {
+        if !self.stopped {
+            self.stopped = true;
+            self.effects.push(Effect::Report(Report::Stopped(why)));
+        }
+    }
+
+    /// Writes a peer's meta; nothing that depends on it happens before the returned batch is durable.
+    pub fn write_meta(
+        &mut self,
+        meta: &super::meta::Meta,
+        truncated: (u64, u64),
+        reset: bool,
+    ) -> wal::Lsn {
+        let record = wal::MetaRecord {
+            truncated,
+            reset,
+            tombstone: meta.state == super::meta::State::Tombstone,
+            payload: meta.encode(),
+        };
+        let mut log = self.log.borrow_mut();
+        let written = log.set_meta(meta.region.id.in_log(), record);
+        let lsn = log.last_lsn();
+        drop(log);
+        if let Err(refused) = written {
+            self.stop(format!("a meta of region {} was refused: {refused}", meta.region.id));
+        }
+        lsn
+    }
+
+    /// A batch releases something when it is durable: at once, if it is.
+    pub fn release(&mut self, release: Release) {
+        let place = self.releases.partition_point(|other| other.lsn <= release.lsn);
+        self.releases.insert(place, release);
+    }
+}

@@ -1,0 +1,40 @@
+//! The brain of one core: regions, raft, the log and the state store, behind two doors.
+//!
+//! Nothing here knows a clock, a file, a socket or a source of randomness: what happens comes in by
+//! [`Shard::handle`], what the world should do goes out by [`Shard::flush`]. The files stand in the
+//! order of a request.
+
+pub mod ids; // the numbers, each its own type
+pub mod time; // as the driver read it
+pub mod error; // why a request was not done
+pub mod region; // ranges, epochs, peers
+pub mod request; // what a client may ask, and the answers
+pub mod message; // what shards say to each other
+pub mod door; // inputs and effects: the whole border
+pub mod observe; // what a checker may see
+pub mod mutant; // planted bugs
+pub mod limits; // every bound
+pub mod options; // who a shard is
+pub mod codec; // stored bytes, checked
+mod chance; // election timeouts
+mod core; // what all peers share
+pub mod meta; // what the log keeps of a peer
+pub mod entry; // what lies in the log
+pub mod membership; // changes of the peers
+mod lease; // a leader's right to answer alone
+mod window; // raft's view of the log
+mod machine; // entries become records
+mod peer; // a region's replica here
+mod propose; // commands of a turn become an entry
+mod persist; // what raft wants durable, and what waits for it
+mod replicate; // messages from and to other peers
+mod apply; // committed entries take effect, and are answered
+mod read; // reads, confirmed and answered
+mod tick; // what happens because time passes
+mod leave; // how a peer goes
+mod snapshot; // a snapshot on its way out
+mod restore; // a snapshot on its way in
+mod recover; // from log and store to peers
+mod shard; // all of it
+
+pub use shard::Shard;

@@ -1,0 +1,349 @@
+//! A peer: a region's replica here, from its first message to its tombstone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use coracle_engine::store::CutNumber;
+use coracle_engine::progress::Rotation;
+use coracle_wal as wal;
+use raft::eraftpb::HardState;
+use raft::{Config, RawNode, StateRole};
+
+use super::core::Core;
+use super::entry::Gathered;
+use super::ids::{Incarnation, Index, PeerId, RegionId, RequestId, StoreId, Term};
+use super::lease::Lease;
+use super::leave::Farewell;
+use super::machine::Machine;
+use super::membership::Change;
+use super::meta::{Meta, State, conf_state};
+use super::observe::PeerStatus;
+use super::read::Reads;
+use super::region::{PeerInfo, Region, Role};
+use super::restore::Restoring;
+use super::snapshot::{Exportable, Plan};
+use super::window::Window;
+
+/// Addresses that a peer remembers from messages, at the most.
+const CONTACTS_MAX: usize = 64;
+
+/// Where a peer is in its life.
+#[derive(Debug)]
+pub enum Stage {
+    /// It has no range yet: it waits for its first snapshot.
+    Uninitialized,
+    /// It serves.
+    Normal,
+    /// A snapshot is taking the place of its content.
+    Restoring(Restoring),
+    /// It has applied its own removal, and helps until the others know.
+    Leaving,
+    /// It is on its way out.
+    Destroying(Destroying),
+    /// It cannot go on, and neither applies nor serves.
+    Quarantined,
+}
+
+/// The way out, step by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destroying {
+    /// The memtable is to be rotated.
+    Asked,
+    /// What it has applied so far is on its way into tables.
+    Checkpoint(Rotation),
+    /// The tombstone is on its way.
+    Tombstone(wal::Lsn),
+    /// Its content is to be cut.
+    Cut,
+    /// Its content is being cut.
+    Cutting(CutNumber),
+    /// Nothing is left of it but the tombstone.
+    Over,
+}
+
+/// A change of the peers whose meta is on its way.
+#[derive(Debug)]
+pub struct Changing {
+    /// The batch that holds the meta.
+    pub lsn: wal::Lsn,
+    /// The change.
+    pub change: Change,
+    /// The region afterwards.
+    pub after: Region,
+}
+
+/// Requests that gather for the next entry.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// Their commands.
+    pub commands: Gathered,
+    /// Who waits, and how many writes each has.
+    pub requests: Vec<RequestId>,
+}
+
+/// An entry that was proposed here.
+#[derive(Debug)]
+pub struct Proposal {
+    /// Where it should be.
+    pub index: Index,
+    /// In which term.
+    pub term: Term,
+    /// Its bytes, as counted against the budgets.
+    pub bytes: u64,
+    /// When it is given up.
+    pub deadline: u64,
+    /// Who waits, request by request.
+    pub requests: Vec<RequestId>,
+}
+
+/// A region's replica here.
+pub struct Peer {
+    /// Itself.
+    pub id: PeerId,
+    /// Its life; completions of another one are dropped.
+    pub incarnation: Incarnation,
+    /// Raft.
+    pub node: RawNode<Window>,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// What it applies.
+    pub machine: Machine,
+    /// A change of the peers that stops applying until its meta is durable.
+    pub changing: Option<Changing>,
+    /// Requests that gather for the next entry.
+    pub staged: Staged,
+    /// Entries proposed and not answered.
+    pub proposals: VecDeque<Proposal>,
+    /// Bytes in them.
+    pub proposed_bytes: u64,
+    /// The newest batch with something of this peer.
+    pub last_lsn: wal::Lsn,
+    /// The newest batch with its term and vote.
+    pub vote_lsn: wal::Lsn,
+    /// The term and vote that were last written down.
+    pub promised: (u64, u64),
+    /// The commit index that was last written down.
+    pub written_commit: u64,
+    /// Term and role for which the election timeout was drawn.
+    pub drawn: (u64, StateRole),
+    /// Until then it neither votes nor campaigns.
+    pub quiet_until: u64,
+    /// Its right to answer reads by itself.
+    pub lease: Lease,
+    /// Reads under way.
+    pub reads: Reads,
+    /// Stores of peers that it has heard from.
+    pub contacts: BTreeMap<PeerId, StoreId>,
+    /// Who has said that it is no longer in the region.
+    pub farewell: Farewell,
+    /// Ticks since it last knew a leader.
+    pub leaderless: u64,
+    /// Whether a turn has something to do here.
+    pub dirty: bool,
+    /// Ticks until the next look at what may be cut off.
+    pub truncate_in: u64,
+    /// A snapshot that waits for its rotation.
+    pub plan: Option<Plan>,
+    /// A snapshot that can be sent.
+    pub exportable: Option<Exportable>,
+    /// An empty entry is wanted, to move the clock.
+    pub clock_wanted: bool,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "peer {} of region {} in {:?}, term {}",
+            self.id,
+            self.machine.region,
+            self.stage,
+            self.term()
+        )
+    }
+}
+
+impl Peer {
+    /// A peer that has applied up to where `machine` has; `hard` is what it has promised.
+    pub fn new(core: &mut Core, machine: Machine, hard: HardState, initialized: bool) -> Peer {
+        let region = &machine.region;
+        let conf = match initialized {
+            true => conf_state(region),
+            false => Default::default(),
+        };
+        let limits = *core.limits();
+        let config = Config {
+            id: machine.peer.0,
+            election_tick: limits.election_ticks,
+            heartbeat_tick: limits.heartbeat_ticks,
+            applied: machine.applied.0,
+            max_size_per_msg: limits.append_bytes,
+            max_inflight_msgs: limits.append_inflight,
+            check_quorum: true,
+            pre_vote: true,
+            batch_append: true,
+            skip_bcast_commit: false,
+            max_uncommitted_size: limits.proposed_bytes * 4,
+            max_committed_size_per_ready: limits.unapplied_bytes,
+            ..Config::default()
+        };
+        let window = Window::new(&core.log, region.id, hard, conf);
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let node = RawNode::new(&config, window, &logger).expect("the configuration is sound");
+        let promise = limits.election_ticks as u64 * limits.tick;
+        let (vote_lsn, incarnation) = (core.durable(), core.incarnate());
+        let mut peer = Peer {
+            id: machine.peer,
+            incarnation,
+            stage: match initialized {
+                true => Stage::Normal,
+                false => Stage::Uninitialized,
+            },
+            changing: None,
+            staged: Staged::default(),
+            proposals: VecDeque::new(),
+            proposed_bytes: 0,
+            last_lsn: vote_lsn,
+            vote_lsn,
+            promised: (node.raft.term, node.raft.vote),
+            written_commit: node.raft.raft_log.committed,
+            drawn: (0, StateRole::PreCandidate),
+            quiet_until: core.now.mono + promise,
+            lease: Lease::default(),
+            reads: Reads::default(),
+            contacts: BTreeMap::new(),
+            farewell: Farewell::default(),
+            leaderless: 0,
+            dirty: true,
+            truncate_in: limits.truncate_ticks,
+            plan: None,
+            exportable: None,
+            clock_wanted: false,
+            node,
+            machine,
+        };
+        peer.draw(core);
+        peer
+    }
+
+    /// The region, as of the applied entry.
+    pub fn region(&self) -> &Region {
+        &self.machine.region
+    }
+
+    /// The region's name.
+    pub fn region_id(&self) -> RegionId {
+        self.machine.region.id
+    }
+
+    /// Itself, as the region knows it.
+    pub fn info(&self, core: &Core) -> PeerInfo {
+        let known = self.region().peer(self.id).copied();
+        known.unwrap_or(PeerInfo {
+            peer: self.id,
+            store: core.me(),
+            role: Role::Learner,
+        })
+    }
+
+    /// Whether it has a range.
+    pub fn is_initialized(&self) -> bool {
+        !self.machine.region.peers.is_empty()
+    }
+
+    /// Whether it leads.
+    pub fn leads(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    /// Its term.
+    pub fn term(&self) -> Term {
+        Term(self.node.raft.term)
+    }
+
+    /// Whom it follows, with the store.
+    pub fn leader(&self) -> Option<PeerInfo> {
+        let leader = PeerId(self.node.raft.leader_id);
+        if leader.0 == 0 {
+            return None;
+        }
+        self.region().peer(leader).copied()
+    }
+
+    /// Where a peer is, as far as known.
+    pub fn store_of(&self, peer: PeerId) -> Option<StoreId> {
+        let known = self.region().peer(peer).map(|info| info.store);
+        known.or_else(|| self.contacts.get(&peer).copied())
+    }
+
+    /// Remembers where a peer is.
+    pub fn meet(&mut self, info: PeerInfo) {
+        if self.contacts.len() < CONTACTS_MAX || self.contacts.contains_key(&info.peer) {
+            self.contacts.insert(info.peer, info.store);
+        }
+    }
+
+    /// Whether it is the only voter.
+    pub fn is_sole_voter(&self) -> bool {
+        let voters = self.node.raft.prs().conf().voters();
+        voters.is_singleton() && voters.contains(self.id.0)
+    }
+
+    /// Draws a new election timeout where term or role have changed.
+    pub fn draw(&mut self, core: &mut Core) {
+        let now = (self.node.raft.term, self.node.raft.state);
+        if self.drawn != now {
+            self.drawn = now;
+            let ticks = core.limits().election_ticks as u64;
+            let drawn = core.chance.between(ticks, 2 * ticks);
+            self.node.raft.set_randomized_election_timeout(drawn as usize);
+        }
+    }
+
+    /// The replicated record as of the applied entry.
+    pub fn meta(&self, state: State) -> Meta {
+        Meta {
+            peer: self.id,
+            applied: self.machine.applied,
+            clock: self.machine.clock,
+            region: self.machine.region.clone(),
+            state,
+        }
+    }
+
+    /// Index and term behind which its log begins.
+    pub fn truncated(&self, core: &Core) -> (u64, u64) {
+        let log = core.log.borrow();
+        log.truncated(self.region_id().in_log()).unwrap_or_default()
+    }
+
+    /// Whether it neither applies nor reads at the moment.
+    pub fn is_frozen(&self) -> bool {
+        !matches!(self.stage, Stage::Normal | Stage::Leaving)
+    }
+
+    /// How it stands, for operators and checkers.
+    pub fn status(&self, core: &Core) -> PeerStatus {
+        let raft = &self.node.raft;
+        let checkpoint = core
+            .store
+            .checkpoint(self.region_id().in_store(), self.id.in_store());
+        let restoring = matches!(self.stage, Stage::Restoring(_));
+        let applied = self.machine.applied;
+        PeerStatus {
+            region: self.region().clone(),
+            peer: self.id,
+            initialized: self.is_initialized() && !restoring,
+            term: self.term(),
+            leads: self.leads(),
+            leader: self.leader().map(|info| info.peer),
+            clock: self.machine.clock,
+            truncated: Index(self.truncated(core).0),
+            checkpointed: Index(checkpoint.map_or(0, |checkpoint| checkpoint.index.0)).min(applied),
+            applied,
+            committed: Index(raft.raft_log.committed),
+            persisted: Index(raft.raft_log.persisted),
+            last: Index(raft.raft_log.last_index()),
+        }
+    }
+}

@@ -1,0 +1,927 @@
+//! The brain of one core: everything it decides, behind two doors.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use coracle_engine as engine;
+use coracle_engine::ownership::{Owned, Ownership};
+use coracle_engine::record::KeyRange;
+use coracle_engine::store::Event;
+use coracle_engine::turn::Stepped;
+use coracle_wal as wal;
+use raft::SnapshotStatus;
+use raft::eraftpb::HardState;
+
+use super::chance::Chance;
+use super::core::Core;
+use super::door::{Effect, Input, Report};
+use super::error::Error;
+use super::ids::{Index, PeerId, RegionId, RequestId, StoreId};
+use super::machine::Machine;
+use super::message::{PeerMessage, RaftMessage};
+use super::meta::{Meta, State, encode_hard_state};
+use super::mutant::Mutant;
+use super::observe::{Observation, PeerStatus};
+use super::options::ShardOptions;
+use super::peer::{Destroying, Peer, Stage};
+use super::recover::{INITIAL_INDEX, INITIAL_TERM, Replay, Replayed};
+use super::region::Region;
+use super::replicate::is_initial;
+use super::request::{Body, Request};
+use super::restore::{Receiving, RestoreStep};
+use super::snapshot::Sent;
+use super::time::{MILLISECOND, Time};
+use super::window::Prepared;
+
+/// Ticks that are caught up with at once, at the most.
+const TICKS_AT_ONCE: u64 = 3;
+
+/// When nothing was written for so long, what was acknowledged last is covered.
+const COVER_AFTER: u64 = 100 * MILLISECOND;
+
+/// Regions that are looked at when the log runs short.
+const HOLDERS: usize = 16;
+
+/// The brain of one core.
+#[derive(Debug)]
+pub struct Shard {
+    core: Core,
+    peers: BTreeMap<RegionId, Box<Peer>>,
+    /// Regions by the first key of their range.
+    routes: BTreeMap<Vec<u8>, RegionId>,
+    /// Regions that are gone from here, by the greatest peer id that was here.
+    graves: BTreeMap<RegionId, PeerId>,
+    /// Regions with something to do in the next turn.
+    dirty: BTreeSet<RegionId>,
+    /// Regions that wait for blocks.
+    blocked: BTreeSet<RegionId>,
+    replay: Option<Replay>,
+    next_tick: u64,
+    last_write: u64,
+    worked: bool,
+    log_effects: Vec<wal::Effect>,
+    store_effects: Vec<engine::effect::Effect>,
+}
+
+impl Shard {
+    /// A shard over a recovered log and store. It replays first; see [`Shard::is_open`].
+    pub fn open(options: ShardOptions, now: Time, mut log: wal::Log, store: engine::store::Store) -> Shard {
+        options.limits.check();
+        if options.mutant == Mutant::SkipSync {
+            log.set_mutant(wal::Mutant::AcknowledgeEarly);
+        }
+        let tick = options.limits.tick;
+        let mut core = Core {
+            chance: Chance::new(options.seed),
+            options,
+            now,
+            started: now.mono,
+            log: Rc::new(RefCell::new(log)),
+            store,
+            effects: Vec::new(),
+            releases: VecDeque::new(),
+            incarnations: 0,
+            proposed_bytes: 0,
+            reads_waiting: 0,
+            attempts: 0,
+            observations: Vec::new(),
+            rotation_wanted: false,
+            ownership_changed: true,
+            draining: false,
+            stopped: false,
+            sending: BTreeMap::new(),
+            receiving: BTreeMap::new(),
+            streams: 0,
+        };
+        let replay = match Replay::new(&core) {
+            Ok(replay) => Some(replay),
+            Err(why) => {
+                core.stop(why);
+                None
+            }
+        };
+        Shard {
+            core,
+            peers: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            replay,
+            next_tick: now.mono + tick,
+            last_write: now.mono,
+            worked: true,
+            log_effects: Vec::new(),
+            store_effects: Vec::new(),
+        }
+    }
+
+    /// The first peers of regions, each the only one of its region. For a shard whose log is empty; all
+    /// of them become durable together.
+    pub fn bootstrap(&mut self, regions: Vec<Region>) {
+        for region in regions {
+            let info = *region.on_store(self.core.me()).expect("a peer here");
+            let hard = HardState {
+                term: INITIAL_TERM,
+                commit: INITIAL_INDEX,
+                ..HardState::default()
+            };
+            let meta = Meta {
+                peer: info.peer,
+                applied: Index(INITIAL_INDEX),
+                clock: 0,
+                region: region.clone(),
+                state: State::Normal,
+            };
+            self.core.write_meta(&meta, (INITIAL_INDEX, INITIAL_TERM), true);
+            let mut log = self.core.log.borrow_mut();
+            let id = region.id.in_log();
+            let written = log.set_hard_state(id, encode_hard_state(info.peer, &hard));
+            log.applied(id, INITIAL_INDEX);
+            log.checkpointed(id, INITIAL_INDEX);
+            let lsn = log.last_lsn();
+            drop(log);
+            if let Err(refused) = written {
+                self.core.stop(format!("the first records were refused: {refused}"));
+                return;
+            }
+            let machine = Machine::new(region, info.peer, Index(INITIAL_INDEX), 0);
+            let mut peer = Peer::new(&mut self.core, machine, hard, true);
+            peer.last_lsn = lsn;
+            peer.vote_lsn = lsn;
+            self.enter(Box::new(peer));
+        }
+        self.core.ownership_changed = true;
+    }
+
+    /// Whether the replay is over.
+    pub fn is_open(&self) -> bool {
+        self.replay.is_none() && !self.core.stopped
+    }
+
+    /// Whether more can be done without any input.
+    pub fn wants_turn(&self) -> bool {
+        !self.core.stopped && (self.worked || !self.dirty.is_empty() || !self.core.effects.is_empty())
+    }
+
+    /// How all peers stand.
+    pub fn statuses(&self) -> Vec<PeerStatus> {
+        self.peers.values().map(|peer| peer.status(&self.core)).collect()
+    }
+
+    /// What checkers want to know, since the last call.
+    pub fn take_observations(&mut self) -> Vec<Observation> {
+        std::mem::take(&mut self.core.observations)
+    }
+
+    /// Memory held for entries, proposals and reads.
+    pub fn held_bytes(&self) -> u64 {
+        let log = self.core.log.borrow();
+        let queued: u64 = self.peers.values().map(|peer| peer.machine.queue_bytes).sum();
+        log.cached_bytes() + log.memory_bytes() + self.core.proposed_bytes + queued
+    }
+
+    /// The log, for tools and tests.
+    pub fn log(&self) -> std::cell::Ref<'_, wal::Log> {
+        self.core.log.borrow()
+    }
+
+    /// The state store, for tools and tests.
+    pub fn store(&self) -> &engine::store::Store {
+        &self.core.store
+    }
+
+    /// Fills the buffer of a log write; in the order of their lsn.
+    pub fn encode(&mut self, write: &wal::effect::Write, buffer: &mut [u8]) {
+        self.core.log.borrow_mut().encode(write, buffer);
+        if self.core.breaks(Mutant::SkipSync) {
+            self.log_moved();
+        }
+    }
+
+    // -- the first door --------------------------------------------------------------------------
+
+    /// Something has happened: changes memory only.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.core.now.mono = self.core.now.mono.max(now.mono);
+        self.core.now.wall = now.wall;
+        // Time first: what comes now was not there before it.
+        self.pass_time();
+        match input {
+            Input::Clock => {}
+            Input::Request { id, request } => self.request(id, &request),
+            Input::Peer { from, message } => self.peer_message(from, message),
+            Input::Unreachable(store) => self.unreachable(store),
+            Input::LogDurable(lsn) => {
+                self.core.log.borrow_mut().durable(lsn);
+                self.log_moved();
+            }
+            Input::LogCreated(slot) => self.core.log.borrow_mut().created(slot),
+            Input::LogCreateFailed(slot) => self.core.log.borrow_mut().create_failed(slot),
+            Input::LogSynced(slot) => self.core.log.borrow_mut().synced(slot),
+            Input::LogFailed => {
+                self.core.log.borrow_mut().write_failed();
+                self.core.stop("a write of the log failed".into());
+            }
+            Input::LogRead { token, bytes } => self.log_read(token, bytes),
+            Input::Store(completion) => {
+                self.core.store.complete(completion);
+                self.store_events();
+            }
+            Input::Space { bytes_free } => {
+                self.core.store.on_space(bytes_free);
+                self.core.log.borrow_mut().space();
+            }
+            Input::Drain => self.core.draining = true,
+        }
+        self.worked = true;
+    }
+
+    fn request(&mut self, id: RequestId, request: &Request<'_>) {
+        if self.core.stopped || self.replay.is_some() {
+            self.core.refuse(id, Error::ServerIsBusy("the shard is starting or stopping"));
+            return;
+        }
+        let (region, epoch) = match self.route(request) {
+            Ok(found) => found,
+            Err(error) => return self.core.refuse(id, error),
+        };
+        let answered = self.with(region, |peer, core| match &request.body {
+            Body::Write(writes) => peer.stage(core, id, epoch, writes).map(|()| None),
+            Body::Get { .. } | Body::MultiGet { .. } | Body::Scan { .. } => {
+                peer.ask(core, id, epoch, &request.body).map(|()| None)
+            }
+            Body::TransferLeader { to, .. } => peer.transfer(core, *to).map(Some),
+            Body::ChangePeers { changes, .. } => {
+                match changes.is_empty() {
+                    true => peer.change_peers(core, Some(id), epoch, &[]),
+                    false => peer.change_peers(core, Some(id), epoch, changes),
+                }
+                .map(|()| None)
+            }
+        });
+        match answered {
+            None => self.core.refuse(id, Error::RegionNotFound(region)),
+            Some(Ok(None)) => {}
+            Some(Ok(Some(answer))) => self.core.answer(id, answer),
+            Some(Err(error)) => self.core.refuse(id, error),
+        }
+    }
+
+    /// The region that a request is for.
+    fn route(&self, request: &Request<'_>) -> Result<(RegionId, Option<super::region::Epoch>), Error> {
+        match (&request.body, request.region) {
+            (Body::TransferLeader { region, .. } | Body::ChangePeers { region, .. }, named) => {
+                Ok((*region, named.map(|(_, epoch)| epoch)))
+            }
+            (_, Some((region, epoch))) => Ok((region, Some(epoch))),
+            (body, None) => {
+                let key: &[u8] = match body {
+                    Body::Write(writes) => writes.first().map_or(&[], |write| write.key()),
+                    Body::Get { key, .. } => key,
+                    Body::MultiGet { keys, .. } => keys.first().copied().unwrap_or_default(),
+                    Body::Scan { start, .. } => start,
+                    _ => &[],
+                };
+                let holder = self.routes.range::<[u8], _>((
+                    std::ops::Bound::Unbounded,
+                    std::ops::Bound::Included(key),
+                ));
+                let found = holder.last().map(|(_, region)| *region);
+                let found = found.filter(|region| self.peers[region].region().range.contains(key));
+                found.map(|region| (region, None)).ok_or(Error::RegionNotFound(RegionId(0)))
+            }
+        }
+    }
+
+    fn peer_message(&mut self, from: StoreId, message: PeerMessage) {
+        if self.core.stopped || self.replay.is_some() {
+            return;
+        }
+        match message {
+            PeerMessage::Raft(message) => self.raft_message(from, message),
+            PeerMessage::Gone { region, from, to } => {
+                let id = region.id;
+                self.with(id, |peer, core| {
+                    if peer.id == to {
+                        peer.told_gone(core, from, region);
+                    }
+                });
+            }
+            PeerMessage::AmIGone { region, from, .. } => {
+                self.with(region, |peer, core| peer.tell_gone(core, from));
+            }
+            PeerMessage::ReadIndex { region, from, to, attempt } => {
+                self.with(region, |peer, core| {
+                    if peer.id == to {
+                        peer.ask_for_peer(core, from.store, from.peer, attempt);
+                    }
+                });
+            }
+            PeerMessage::ReadIndexAnswer { region, to, attempt, index } => {
+                self.with(region, |peer, core| match index {
+                    _ if peer.id != to => {}
+                    Some(index) => peer.attempt_confirmed(core, attempt, index),
+                    None => peer.attempt_refused(attempt),
+                });
+            }
+            PeerMessage::SnapshotOffer { stream, region, clock, message, .. } => {
+                self.offered(from, stream, region, clock, message);
+            }
+            PeerMessage::SnapshotPull { stream, piece, numbers } => {
+                let now = self.core.now.mono;
+                if let Some(sending) = self.core.sending.get_mut(&stream) {
+                    sending.pull(now, piece, &numbers);
+                }
+            }
+            PeerMessage::SnapshotPiece { stream, piece, content } => {
+                let found = self.core.receiving.iter().find(|(_, known)| known.stream == stream);
+                let Some(region) = found.map(|(region, _)| *region) else { return };
+                let mut receiving = self.core.receiving.remove(&region).expect("just seen");
+                match receiving.take(&mut self.core, piece, content) {
+                    true => drop(self.core.receiving.insert(region, receiving)),
+                    false => receiving.abandon(&mut self.core),
+                }
+                self.check_received();
+            }
+            PeerMessage::Placement(_) => {}
+        }
+    }
+
+    fn raft_message(&mut self, from: StoreId, message: RaftMessage) {
+        if message.to.store != self.core.me() || message.from.store != from {
+            return;
+        }
+        let region = message.region;
+        let sound = message.message.from == message.from.peer.0
+            && message.message.to == message.to.peer.0;
+        if !sound {
+            return;
+        }
+        match self.peers.get(&region).map(|peer| peer.id) {
+            Some(here) if here == message.to.peer => {
+                self.with(region, |peer, core| peer.receive(core, message));
+            }
+            // A later peer of the region is wanted here: this one asks whether it is gone.
+            Some(here) if here < message.to.peer => {
+                self.with(region, |peer, core| {
+                    if matches!(peer.stage, Stage::Uninitialized) {
+                        peer.destroy(core);
+                    } else {
+                        peer.meet(message.from);
+                        peer.ask_whether_gone(core);
+                    }
+                });
+            }
+            Some(_) => {
+                let sender = message.from;
+                self.with(region, |peer, core| peer.tell_gone(core, sender));
+            }
+            None => self.create(message),
+        }
+    }
+
+    /// A message for a peer that is not here may create it.
+    fn create(&mut self, message: RaftMessage) {
+        let buried = self.graves.get(&message.region).copied().unwrap_or_default();
+        if message.to.peer <= buried || !is_initial(&message.message) {
+            return;
+        }
+        // What overlaps a region that is here waits until that one has made room.
+        let Some(range) = &message.range else { return };
+        if self.peers.values().any(|peer| peer.is_initialized() && peer.region().range.overlaps(range)) {
+            return;
+        }
+        let empty = Region {
+            id: message.region,
+            epoch: Default::default(),
+            range: KeyRange::default(),
+            peers: Vec::new(),
+        };
+        let machine = Machine::new(empty, message.to.peer, Index(0), 0);
+        let peer = Peer::new(&mut self.core, machine, HardState::default(), false);
+        let region = message.region;
+        self.enter(Box::new(peer));
+        self.with(region, |peer, core| peer.receive(core, message));
+    }
+
+    fn offered(
+        &mut self,
+        from: StoreId,
+        stream: super::message::StreamId,
+        region: Region,
+        clock: u64,
+        message: RaftMessage,
+    ) {
+        let id = region.id;
+        let known = self.core.receiving.get(&id).map(|receiving| receiving.stream);
+        if known == Some(stream) {
+            let mut receiving = self.core.receiving.remove(&id).expect("just seen");
+            receiving.pull(&mut self.core);
+            self.core.receiving.insert(id, receiving);
+            return;
+        }
+        let Some(peer) = self.peers.get(&id) else { return };
+        let mine = region.on_store(self.core.me()).is_some_and(|info| info.peer == peer.id);
+        let index = message.message.get_snapshot().get_metadata().index;
+        let sound = message.to.peer == peer.id
+            && message.message.from == message.from.peer.0
+            && message.message.to == peer.id.0
+            && message.from.store == from
+            && message.message.get_snapshot().get_metadata().get_conf_state()
+                == &super::meta::conf_state(&region);
+        let useful = index > peer.machine.applied.0 && message.message.term >= peer.term().0;
+        let free = matches!(peer.stage, Stage::Normal | Stage::Uninitialized);
+        let others = self.peers.values().filter(|other| other.region_id() != id && other.is_initialized());
+        let overlaps = others.map(|other| &other.region().range).any(|range| range.overlaps(&region.range))
+            || self
+                .core
+                .receiving
+                .iter()
+                .any(|(other, receiving)| *other != id && receiving.range().overlaps(&region.range));
+        let room = known.is_some() || self.core.receiving.len() < self.core.limits().snapshots_receiving;
+        if !mine || !sound || !useful || !free || overlaps || !room || self.core.store.is_full() {
+            return;
+        }
+        if let Some(older) = self.core.receiving.remove(&id) {
+            older.abandon(&mut self.core);
+        }
+        let receiving = Receiving::new(&mut self.core, stream, from, region, clock, message);
+        self.core.receiving.insert(id, receiving);
+    }
+
+    /// Snapshots whose content is all here go on to their peers.
+    fn check_received(&mut self) {
+        let complete = |receiving: &Receiving| receiving.is_complete();
+        let ready: Vec<_> = self
+            .core
+            .receiving
+            .extract_if(.., |_, receiving| complete(receiving))
+            .collect();
+        for (region, receiving) in ready {
+            let mut given = Some(receiving);
+            self.with(region, |peer, core| {
+                if let Some(receiving) = given.take() {
+                    peer.restore(core, receiving);
+                }
+            });
+            if let Some(receiving) = given {
+                receiving.abandon(&mut self.core);
+            }
+        }
+    }
+
+    fn unreachable(&mut self, store: StoreId) {
+        for region in self.regions() {
+            self.with(region, |peer, _| {
+                let there = peer.region().on_store(store).map(|info| info.peer.0);
+                if let Some(there) = there
+                    && peer.leads()
+                {
+                    peer.node.report_unreachable(there);
+                }
+            });
+        }
+    }
+
+    fn log_read(&mut self, token: wal::ReadToken, bytes: Option<&[u8]>) {
+        let answer = {
+            let mut log = self.core.log.borrow_mut();
+            match bytes {
+                Some(bytes) => log.read_done(token, bytes),
+                None => log.read_failed(token),
+            }
+        };
+        if let Some(replay) = &mut self.replay {
+            if let Err(why) = replay.on_read(token, answer) {
+                self.core.stop(why);
+            }
+            return;
+        }
+        let (region, entries) = match answer {
+            wal::fetch::Answer::Entries(region, entries) => (region, entries),
+            wal::fetch::Answer::Stale(region) => (region, Vec::new()),
+            wal::fetch::Answer::Damaged(region, corrupt) => {
+                let region = RegionId(region.0);
+                self.core.effects.push(Effect::Report(Report::Quarantined {
+                    region,
+                    why: format!("its log: {corrupt}"),
+                }));
+                (region.in_log(), Vec::new())
+            }
+        };
+        self.with(RegionId(region.0), |peer, _| {
+            for caller in peer.node.store().came(token, entries) {
+                peer.node.on_entries_fetched(caller);
+            }
+            peer.node.store().done();
+            peer.dirty = true;
+        });
+    }
+
+    /// The log may be durable further than before.
+    fn log_moved(&mut self) {
+        let durable = self.core.durable();
+        self.core.store.log_durable(engine::store::Lsn(durable.0));
+        while self.core.releases.front().is_some_and(|release| release.lsn <= durable) {
+            let release = self.core.releases.pop_front().expect("just seen");
+            let incarnation = release.incarnation;
+            let any = self.core.breaks(Mutant::NoIncarnation);
+            self.with(release.region, |peer, core| {
+                if peer.incarnation == incarnation || any {
+                    peer.released(core, release);
+                }
+            });
+        }
+        self.store_events();
+    }
+
+    fn store_events(&mut self) {
+        for event in self.core.store.take_events() {
+            match event {
+                Event::ReadDone(_) => {
+                    let blocked = std::mem::take(&mut self.blocked);
+                    self.dirty.extend(blocked);
+                }
+                Event::RotationDurable(rotation) => {
+                    for region in self.regions() {
+                        self.with(region, |peer, core| {
+                            let id = (peer.region_id().in_store(), peer.id.in_store());
+                            if let Some(checkpoint) = core.store.checkpoint(id.0, id.1)
+                                && !matches!(peer.stage, Stage::Restoring(_))
+                            {
+                                let mut log = core.log.borrow_mut();
+                                log.checkpointed(peer.region_id().in_log(), checkpoint.index.0);
+                            }
+                            peer.prepare_snapshot(core, rotation);
+                            peer.dirty |= peer.is_frozen();
+                        });
+                    }
+                }
+                Event::TableReceived(table) => {
+                    for receiving in self.core.receiving.values_mut() {
+                        receiving.durable(table.0);
+                    }
+                    self.check_received();
+                }
+                Event::TableLost(table, _) => {
+                    let lost: Vec<_> = self
+                        .core
+                        .receiving
+                        .extract_if(.., |_, receiving| receiving.has(table.0))
+                        .collect();
+                    for (_, receiving) in lost {
+                        receiving.abandon(&mut self.core);
+                    }
+                }
+                Event::Ingested { region, .. } => {
+                    self.with(RegionId(region.0), |peer, core| peer.ingested(core));
+                }
+                Event::IngestFailed { region, why, .. } => {
+                    let why = format!("a snapshot could not be brought in: {why:?}");
+                    self.with(RegionId(region.0), |peer, core| peer.quarantine(core, why));
+                }
+                Event::Destroyed { cut } => {
+                    for region in self.regions() {
+                        self.with(region, |peer, _| {
+                            if matches!(peer.stage, Stage::Destroying(Destroying::Cutting(other)) if other == cut)
+                            {
+                                peer.stage = Stage::Destroying(Destroying::Over);
+                                peer.dirty = true;
+                            }
+                        });
+                    }
+                }
+                Event::Unreadable(error) => {
+                    self.core.effects.push(Effect::Report(Report::Quarantined {
+                        region: RegionId(0),
+                        why: format!("compaction rests: {error:?}"),
+                    }));
+                }
+                Event::Stopped(why) => self.core.stop(format!("the state store stopped: {why:?}")),
+            }
+        }
+    }
+
+    // -- time ------------------------------------------------------------------------------------
+
+    fn pass_time(&mut self) {
+        if self.replay.is_some() || self.core.stopped {
+            self.next_tick = self.core.now.mono + self.core.limits().tick;
+            return;
+        }
+        let (now, tick) = (self.core.now.mono, self.core.limits().tick);
+        if now < self.next_tick {
+            return;
+        }
+        let due = (now - self.next_tick) / tick + 1;
+        self.next_tick += due * tick;
+        for _ in 0..due.min(TICKS_AT_ONCE) {
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        for region in self.regions() {
+            self.with(region, |peer, core| {
+                peer.tick(core);
+                peer.drop_old_snapshot(core);
+                peer.dirty |= peer.is_frozen();
+            });
+        }
+        self.core.store.on_time(self.core.now.mono / MILLISECOND);
+        let streams: Vec<_> = self.core.receiving.keys().copied().collect();
+        for region in streams {
+            let mut receiving = self.core.receiving.remove(&region).expect("just seen");
+            match receiving.tick(&mut self.core) {
+                true => drop(self.core.receiving.insert(region, receiving)),
+                false => receiving.abandon(&mut self.core),
+            }
+        }
+        for stream in self.core.sending.keys().copied().collect::<Vec<_>>() {
+            let mut sending = self.core.sending.remove(&stream).expect("just seen");
+            sending.remind(&mut self.core);
+            self.core.sending.insert(stream, sending);
+        }
+        self.relieve_log();
+        let due = self.core.log.borrow().cover_due();
+        if due && self.core.now.mono >= self.last_write + COVER_AFTER {
+            self.core.log.borrow_mut().cover();
+        }
+        self.worked = true;
+    }
+
+    /// Where the log runs short, whoever holds its oldest segment lets go of it.
+    fn relieve_log(&mut self) {
+        let low = self.core.limits().segments_low;
+        if self.core.log.borrow().segments_left() > low {
+            return;
+        }
+        let holders = self.core.log.borrow().oldest_holders(HOLDERS);
+        for holder in holders {
+            if holder.needs_checkpoint {
+                self.core.rotation_wanted = true;
+            }
+            if holder.needs_truncation {
+                self.with(RegionId(holder.region.0), |peer, core| peer.truncate_here(core));
+            }
+        }
+    }
+
+    // -- the second door -------------------------------------------------------------------------
+
+    /// The end of a turn: what the world should do.
+    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+        self.worked = false;
+        if self.core.stopped {
+            effects.append(&mut self.core.effects);
+            return;
+        }
+        self.replay();
+        for region in std::mem::take(&mut self.dirty) {
+            self.with(region, Peer::turn);
+        }
+        self.bury();
+        self.rotate();
+        self.send_snapshots();
+        self.core.log.borrow_mut().flush(&mut self.log_effects);
+        if self.core.store.step() == Stepped::Worked {
+            self.worked = true;
+        }
+        self.core.store.flush_effects(&mut self.store_effects);
+        self.store_events();
+        if self.log_effects.iter().any(|effect| matches!(effect, wal::Effect::Write(_))) {
+            self.last_write = self.core.now.mono;
+        }
+        effects.append(&mut self.core.effects);
+        effects.extend(self.log_effects.drain(..).map(Effect::Log));
+        effects.extend(self.store_effects.drain(..).map(Effect::Store));
+    }
+
+    fn replay(&mut self) {
+        let Some(replay) = &mut self.replay else { return };
+        match replay.step(&mut self.core) {
+            Replayed::Peer(peer) => {
+                self.worked = true;
+                self.enter(peer);
+            }
+            Replayed::Grave(meta) => {
+                self.worked = true;
+                self.graves.insert(meta.region.id, meta.peer);
+            }
+            Replayed::More => self.worked = true,
+            Replayed::Waits => {}
+            Replayed::Malformed(why) => self.core.stop(why),
+            Replayed::Over(spared) => {
+                self.replay = None;
+                self.core.store.start(&spared);
+                self.core.ownership_changed = true;
+                self.clear_gaps();
+                self.next_tick = self.core.now.mono + self.core.limits().tick;
+                for region in self.regions() {
+                    self.with(region, |peer, _| {
+                        // Nobody else can lead: no need to wait for anybody.
+                        if peer.is_sole_voter() {
+                            let _ = peer.node.campaign();
+                        }
+                        peer.dirty = true;
+                    });
+                }
+            }
+        }
+    }
+
+    /// What no region owns is the rest of one that went.
+    fn clear_gaps(&mut self) {
+        let mut gaps = Vec::new();
+        let mut from = Vec::new();
+        let mut open = true;
+        for region in self.routes.values() {
+            let range = &self.peers[region].region().range;
+            if from < range.start {
+                gaps.push(KeyRange::new(&from, &range.start));
+            }
+            from = range.limit.clone();
+            open = !from.is_empty();
+        }
+        if open {
+            gaps.push(KeyRange::new(&from, &[]));
+        }
+        gaps.retain(|gap| self.core.store.approximate_size(gap) > 0);
+        let known = |region: RegionId| self.peers.get(&region).map(|peer| peer.id.in_store());
+        let forget: Vec<_> = self
+            .core
+            .store
+            .checkpoints()
+            .filter(|(region, checkpoint)| known(RegionId(region.0)) != Some(checkpoint.peer))
+            .map(|(region, checkpoint)| (region, checkpoint.peer))
+            .collect();
+        if !gaps.is_empty() || !forget.is_empty() {
+            let _ = self.core.store.destroy(gaps, forget);
+        }
+    }
+
+    /// Peers of which nothing is left.
+    fn bury(&mut self) {
+        let over = |peer: &Peer| matches!(peer.stage, Stage::Destroying(Destroying::Over));
+        let gone: Vec<_> = self.peers.values().filter(|peer| over(peer)).map(|peer| peer.region_id()).collect();
+        for region in gone {
+            let peer = self.peers.remove(&region).expect("just seen");
+            self.graves.insert(region, peer.id);
+            self.routes.retain(|_, other| *other != region);
+            if let Some(receiving) = self.core.receiving.remove(&region) {
+                receiving.abandon(&mut self.core);
+            }
+            self.core.store.forget(region.in_store());
+        }
+    }
+
+    /// Rotates the memtable where it is full or somebody needs it.
+    fn rotate(&mut self) {
+        let full = self.core.store.wants_rotation();
+        if self.replay.is_some() && !full {
+            return;
+        }
+        if !full && !self.core.rotation_wanted {
+            return;
+        }
+        if self.core.ownership_changed && self.replay.is_none() {
+            self.core.ownership_changed = false;
+            let owned = self.peers.values().filter(|peer| peer.is_initialized()).map(|peer| Owned {
+                range: peer.region().range.clone(),
+                region: peer.region_id().in_store(),
+            });
+            self.core.store.set_ownership(Ownership::new(owned.collect()));
+        }
+        let barrier = engine::store::Lsn(self.core.log.borrow().last_lsn().0);
+        let Ok(rotation) = self.core.store.rotate(barrier) else {
+            return;
+        };
+        self.worked = true;
+        if std::mem::take(&mut self.core.rotation_wanted) {
+            self.core.store.hurry(rotation);
+        }
+        for region in self.regions() {
+            self.with(region, |peer, _| {
+                match &mut peer.stage {
+                    Stage::Restoring(restoring) if restoring.step == RestoreStep::Freeze => {
+                        restoring.step = RestoreStep::Checkpoint(rotation);
+                    }
+                    Stage::Destroying(step @ Destroying::Asked) => {
+                        *step = Destroying::Checkpoint(rotation);
+                    }
+                    _ => {}
+                }
+                peer.plan_snapshot(rotation);
+            });
+        }
+    }
+
+    fn send_snapshots(&mut self) {
+        for stream in self.core.sending.keys().copied().collect::<Vec<_>>() {
+            let mut sending = self.core.sending.remove(&stream).expect("just seen");
+            let (region, incarnation, to) = sending.names();
+            let serves = self
+                .peers
+                .get(&region)
+                .is_some_and(|peer| peer.incarnation == incarnation && peer.leads());
+            let sent = match serves {
+                true => sending.step(&mut self.core, stream),
+                false => Sent::Over(SnapshotStatus::Failure),
+            };
+            self.worked |= sending.is_asked();
+            match sent {
+                Sent::Going => drop(self.core.sending.insert(stream, sending)),
+                Sent::Over(status) => {
+                    self.with(region, |peer, _| {
+                        if peer.incarnation == incarnation && peer.leads() {
+                            peer.node.report_snapshot(to, status);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    // -- peers -----------------------------------------------------------------------------------
+
+    fn regions(&self) -> Vec<RegionId> {
+        self.peers.keys().copied().collect()
+    }
+
+    fn enter(&mut self, peer: Box<Peer>) {
+        let region = peer.region_id();
+        if peer.is_initialized() {
+            self.routes.insert(peer.region().range.start.clone(), region);
+        }
+        self.dirty.insert(region);
+        let before = self.peers.insert(region, peer);
+        assert!(before.is_none(), "region {region} is here once");
+    }
+
+    /// Lets a peer do something, and sees to it that it gets its turn.
+    fn with<T>(
+        &mut self,
+        region: RegionId,
+        act: impl FnOnce(&mut Peer, &mut Core) -> T,
+    ) -> Option<T> {
+        let peer = self.peers.get_mut(&region)?;
+        let before = peer.is_initialized();
+        let done = act(peer, &mut self.core);
+        if peer.dirty {
+            self.dirty.insert(region);
+        }
+        if peer.reads.are_running() || peer.machine.is_reading() {
+            self.blocked.insert(region);
+        }
+        if !before && peer.is_initialized() {
+            self.routes.insert(peer.region().range.start.clone(), region);
+        }
+        Some(done)
+    }
+}
+
+impl Peer {
+    /// Its part of a turn.
+    pub fn turn(&mut self, core: &mut Core) {
+        self.dirty = false;
+        if matches!(self.stage, Stage::Destroying(_)) {
+            return self.go(core);
+        }
+        if matches!(self.stage, Stage::Quarantined) {
+            return;
+        }
+        self.propose(core);
+        if self.clock_wanted {
+            self.propose_clock(core);
+        }
+        self.attempt_reads(core);
+        self.go_on_restoring(core);
+        self.persist(core);
+        self.finish_change(core);
+        self.apply(core);
+        self.answer_reads(core);
+        let wanted = matches!(*self.node.store().prepared.borrow(), Prepared::Wanted(_));
+        if wanted && self.leads() && matches!(self.stage, Stage::Normal) && self.changing.is_none() {
+            core.rotation_wanted = true;
+        }
+    }
+
+    /// Cuts the log off here, as far as the tables hold it: when space is short.
+    pub fn truncate_here(&mut self, core: &mut Core) {
+        if !matches!(self.stage, Stage::Normal) || self.changing.is_some() {
+            return;
+        }
+        let id = (self.region_id().in_store(), self.id.in_store());
+        let Some(checkpoint) = core.store.checkpoint(id.0, id.1) else {
+            return;
+        };
+        let index = checkpoint.index.0.min(self.machine.applied.0);
+        let before = self.truncated(core);
+        let term = core.log.borrow().term(self.region_id().in_log(), index);
+        if let Some(term) = term.filter(|_| index > before.0) {
+            self.last_lsn = core.write_meta(&self.meta(State::Normal), (index, term), false);
+        }
+    }
+}

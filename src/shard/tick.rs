@@ -1,0 +1,82 @@
+//! Ticks: what happens because time passes.
+
+use raft::StateRole;
+
+use super::core::Core;
+use super::entry;
+use super::ids::{Index, Term};
+use super::peer::{Peer, Stage};
+
+impl Peer {
+    /// One tick.
+    pub fn tick(&mut self, core: &mut Core) {
+        if matches!(self.stage, Stage::Destroying(_) | Stage::Quarantined) {
+            return;
+        }
+        let log = &self.node.raft.raft_log;
+        // A sole voter would elect itself over entries that are not durable yet.
+        let waits = self.is_sole_voter() && log.persisted < log.last_index();
+        if !waits && !matches!(self.stage, Stage::Restoring(_)) {
+            self.node.tick();
+            self.draw(core);
+        }
+        self.dirty |= self.node.has_ready();
+        self.check_reads(core);
+        self.check_proposals(core);
+        self.check_membership(core);
+        self.truncate_in = self.truncate_in.saturating_sub(1);
+        if self.truncate_in == 0 {
+            self.truncate_in = core.limits().truncate_ticks;
+            self.check_log(core);
+        }
+    }
+
+    fn check_membership(&mut self, core: &mut Core) {
+        if self.node.raft.leader_id == 0 || matches!(self.stage, Stage::Leaving) {
+            self.leaderless += 1;
+        } else {
+            self.leaderless = 0;
+        }
+        let patience = match self.stage {
+            Stage::Leaving => core.limits().gone_ticks,
+            _ => core.limits().leaderless_ticks,
+        };
+        if self.leaderless > 0 && self.leaderless.is_multiple_of(patience) {
+            self.ask_whether_gone(core);
+        }
+        self.leave_joint(core);
+        if core.draining && self.leads() {
+            self.hand_over(core);
+        }
+    }
+
+    /// A leader cuts the log off behind what all replicas have, or behind what they should have.
+    fn check_log(&mut self, core: &mut Core) {
+        if self.node.raft.state != StateRole::Leader || !matches!(self.stage, Stage::Normal) {
+            return;
+        }
+        let limits = *core.limits();
+        let first = self.truncated(core).0 + 1;
+        let applied = self.machine.applied.0;
+        let matched = self.node.raft.prs().iter().map(|(_, progress)| progress.matched).min();
+        let replicated = matched.unwrap_or(applied).min(applied);
+        let pressed = core.log.borrow().segments_left() <= limits.segments_low;
+        let wanted = if applied.saturating_sub(first) >= limits.truncate_entries_forced || pressed {
+            applied
+        } else if replicated.saturating_sub(first) > limits.truncate_entries {
+            replicated
+        } else {
+            return;
+        };
+        let index = wanted.saturating_sub(1);
+        let term = core.log.borrow().term(self.region_id().in_log(), index);
+        if index < first {
+            return;
+        }
+        if let Some(term) = term {
+            let epoch = self.region().epoch;
+            let payload = entry::truncate(epoch, core.now.wall, Index(index), Term(term));
+            self.append(core, payload);
+        }
+    }
+}
