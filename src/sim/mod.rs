@@ -4,3 +4,13 @@
 //! file, and all of them believe in one and the same hardware.
 
 pub mod disk;
+pub mod plan; // what a seed decides before anything happens
+pub mod clock; // each node's own
+pub mod net; // delays, losses, partitions
+pub mod files; // a shard's effects on a simulated disk
+pub mod start; // from a disk to a shard
+pub mod history; // what clients did and saw
+pub mod workload; // clients
+pub mod operator; // changes of peers and leaders
+pub mod check; // what must hold, one file each
+pub mod world; // all of it, event by event

@@ -1,0 +1,54 @@
+//! Every request is answered exactly once, unless the process that took it ended.
+
+use std::collections::BTreeMap;
+
+use super::{Verdict, Violation};
+use crate::shard::ids::RequestId;
+
+/// Requests on their way.
+#[derive(Debug, Default)]
+pub struct Callbacks {
+    /// Given to which life of which node, and when.
+    open: BTreeMap<RequestId, (usize, u64, u64)>,
+    answered: u64,
+}
+
+impl Callbacks {
+    /// A shard has been given a request.
+    pub fn given(&mut self, request: RequestId, node: usize, life: u64, at: u64) {
+        self.open.insert(request, (node, life, at));
+    }
+
+    /// A shard has answered.
+    pub fn answered(&mut self, request: RequestId) -> Verdict {
+        self.answered += 1;
+        match self.open.remove(&request) {
+            Some(_) => Ok(()),
+            None => Err(Violation::new(
+                "callbacks",
+                format!("request {request} was answered twice, or never asked"),
+            )),
+        }
+    }
+
+    /// A node's process ended: what it was asked is answered by nobody.
+    pub fn ended(&mut self, node: usize) {
+        self.open.retain(|_, (other, _, _)| *other != node);
+    }
+
+    /// A request that a living process has had since before `since` is forgotten.
+    pub fn check(&self, since: u64) -> Verdict {
+        match self.open.iter().find(|(_, (_, _, at))| *at < since) {
+            None => Ok(()),
+            Some((request, (node, _, at))) => Err(Violation::new(
+                "callbacks",
+                format!("request {request}, given to node {node} at {at} ns, is never answered"),
+            )),
+        }
+    }
+
+    /// Answers so far.
+    pub fn count(&self) -> u64 {
+        self.answered
+    }
+}

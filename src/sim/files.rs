@@ -1,0 +1,285 @@
+//! The files of a shard: its effects carried to a simulated disk, each taking its time.
+
+use coracle_engine as engine;
+use coracle_engine::effect::{Completion, Failure, TableNumber};
+use coracle_wal as wal;
+
+use super::disk::{Chance, Disk, DiskError, Durability, WriteId};
+use crate::shard::door::Input;
+
+/// The file of a segment.
+pub fn segment_name(slot: wal::Slot) -> String {
+    format!("log/{:08}", slot.0)
+}
+
+/// The file of a table.
+pub fn table_name(table: TableNumber) -> String {
+    format!("tables/{:08}", table.0)
+}
+
+/// Something that the disk is doing.
+#[derive(Debug)]
+pub enum Work {
+    /// A file of zeros.
+    Create {
+        /// The file.
+        slot: wal::Slot,
+        /// Its length.
+        bytes: u32,
+    },
+    /// A batch of the log.
+    Write {
+        /// The batch.
+        lsn: wal::Lsn,
+        /// The file.
+        slot: wal::Slot,
+        /// The write, if the disk took it.
+        id: Option<WriteId>,
+    },
+    /// A sync of what recovery read.
+    Sync {
+        /// The file.
+        slot: wal::Slot,
+    },
+    /// A read of old entries.
+    Read {
+        /// Which one.
+        token: wal::ReadToken,
+        /// The file.
+        slot: wal::Slot,
+        /// Where.
+        offset: u32,
+        /// How much.
+        len: u32,
+    },
+    /// An effect of the state store; a write of it may have begun.
+    Store(engine::effect::Effect, Option<WriteId>),
+}
+
+fn failure(error: DiskError) -> Failure {
+    match error {
+        DiskError::NoSpace => Failure::NoSpace,
+        DiskError::NotFound => Failure::Missing,
+        DiskError::Exists | DiskError::Failed => Failure::Device { code: 5 },
+    }
+}
+
+/// The disk of one shard.
+#[derive(Debug)]
+pub struct Files {
+    /// What it holds.
+    pub disk: Disk,
+    durability: Durability,
+    latency: (u64, u64),
+    chance: Chance,
+}
+
+impl Files {
+    /// An empty disk.
+    pub fn new(seed: u64, durability: Durability, latency: (u64, u64)) -> Files {
+        Files {
+            disk: Disk::new(),
+            durability,
+            latency,
+            chance: Chance::new(seed),
+        }
+    }
+
+    fn delay(&mut self) -> u64 {
+        let (low, high) = self.latency;
+        low + self.chance.below(high - low)
+    }
+
+    /// Begins what a shard asks of the log's files; `bytes` are those of a write. Says how long it takes.
+    pub fn begin_log(&mut self, effect: wal::Effect, bytes: Vec<u8>) -> (u64, Work) {
+        let delay = self.delay();
+        let work = match effect {
+            wal::Effect::Create { slot, bytes } => Work::Create { slot, bytes },
+            wal::Effect::Write(write) => {
+                let name = segment_name(write.slot);
+                let begun = self.disk.start_write(&name, u64::from(write.offset), &bytes, self.durability);
+                Work::Write {
+                    lsn: write.lsn,
+                    slot: write.slot,
+                    id: begun.ok(),
+                }
+            }
+            wal::Effect::Sync { slot } => Work::Sync { slot },
+            wal::Effect::Read {
+                token,
+                slot,
+                offset,
+                len,
+            } => Work::Read {
+                token,
+                slot,
+                offset,
+                len,
+            },
+        };
+        (delay, work)
+    }
+
+    /// Begins what a shard asks of the state store's files.
+    pub fn begin_store(&mut self, effect: engine::effect::Effect) -> (u64, Work) {
+        use engine::effect::Effect;
+        let begun = match &effect {
+            Effect::WriteManifest { offset, bytes, .. } => {
+                self.disk.start_write("manifest", *offset, bytes, Durability::Through).ok()
+            }
+            Effect::WriteTable {
+                table,
+                offset,
+                bytes,
+                ..
+            } => self.disk.start_write(&table_name(*table), *offset, bytes, Durability::Cached).ok(),
+            _ => None,
+        };
+        (self.delay(), Work::Store(effect, begun))
+    }
+
+    /// Ends some work, and tells what became of it.
+    pub fn end(&mut self, work: Work, tell: &mut dyn FnMut(Input<'_>)) {
+        let disk = &mut self.disk;
+        match work {
+            Work::Create { slot, bytes } => {
+                let name = segment_name(slot);
+                let _ = disk.remove(&name);
+                let made = disk
+                    .create(&name)
+                    .and_then(|()| disk.write(&name, 0, &vec![0; bytes as usize], Durability::Cached))
+                    .and_then(|()| disk.sync(&name));
+                match made {
+                    Ok(()) => {
+                        disk.sync_names("log");
+                        tell(Input::LogCreated(slot));
+                    }
+                    Err(_) => {
+                        let _ = disk.remove(&name);
+                        tell(Input::LogCreateFailed(slot));
+                    }
+                }
+            }
+            Work::Write { lsn, slot, id } => {
+                let name = segment_name(slot);
+                let Some(id) = id else {
+                    return tell(Input::LogFailed);
+                };
+                disk.finish_write(&name, id);
+                if self.durability == Durability::Cached && disk.sync(&name).is_err() {
+                    return tell(Input::LogFailed);
+                }
+                tell(Input::LogDurable(lsn));
+            }
+            Work::Sync { slot } => {
+                let synced = disk.sync(&segment_name(slot));
+                disk.sync_names("log");
+                match synced {
+                    Ok(()) => tell(Input::LogSynced(slot)),
+                    Err(_) => tell(Input::LogFailed),
+                }
+            }
+            Work::Read {
+                token,
+                slot,
+                offset,
+                len,
+            } => {
+                let bytes = disk.read(&segment_name(slot), u64::from(offset), len as usize);
+                let bytes = bytes.map(<[u8]>::to_vec).ok();
+                tell(Input::LogRead {
+                    token,
+                    bytes: bytes.as_deref(),
+                });
+            }
+            Work::Store(effect, begun) => self.end_store(effect, begun, &mut |completion| {
+                tell(Input::Store(completion));
+            }),
+        }
+    }
+
+    /// Carries out an effect of the state store, at once.
+    pub fn end_store(
+        &mut self,
+        effect: engine::effect::Effect,
+        begun: Option<WriteId>,
+        tell: &mut dyn FnMut(Completion<'_>),
+    ) {
+        use engine::effect::Effect;
+        let disk = &mut self.disk;
+        let written = |disk: &mut Disk, name: &str| match begun {
+            Some(id) => {
+                disk.finish_write(name, id);
+                Ok(())
+            }
+            None => Err(Failure::NoSpace),
+        };
+        match effect {
+            Effect::CreateManifest { bytes } => {
+                let _ = disk.remove("manifest");
+                let made = disk
+                    .create("manifest")
+                    .and_then(|()| disk.write("manifest", 0, &vec![0; bytes as usize], Durability::Cached))
+                    .and_then(|()| disk.sync("manifest"));
+                disk.sync_names("");
+                tell(Completion::ManifestCreated(made.map_err(failure)));
+            }
+            Effect::SyncManifest => {
+                let outcome = disk.sync("manifest").map_err(failure);
+                disk.sync_names("");
+                tell(Completion::ManifestSynced(outcome));
+            }
+            Effect::WriteManifest { write, .. } => {
+                let outcome = written(disk, "manifest").map_err(|_| Failure::Device { code: 5 });
+                tell(Completion::ManifestWritten { write, outcome });
+            }
+            Effect::CreateTable { table } => {
+                let _ = disk.remove(&table_name(table));
+                let outcome = disk.create(&table_name(table)).map_err(failure);
+                tell(Completion::TableCreated { table, outcome });
+            }
+            Effect::WriteTable { table, offset, .. } => {
+                let outcome = written(disk, &table_name(table));
+                tell(Completion::TableWritten {
+                    table,
+                    offset,
+                    outcome,
+                });
+            }
+            Effect::SyncTable { table, .. } => {
+                let outcome = disk.sync(&table_name(table)).map_err(failure);
+                disk.sync_names("tables");
+                tell(Completion::TableSynced { table, outcome });
+            }
+            Effect::RemoveTable { table } => {
+                let _ = disk.remove(&table_name(table));
+                tell(Completion::TableRemoved {
+                    table,
+                    outcome: Ok(()),
+                });
+            }
+            Effect::ReadTable {
+                token,
+                table,
+                offset,
+                length,
+                ..
+            } => {
+                let read = disk.read(&table_name(table), offset, length as usize);
+                let bytes = read.map(<[u8]>::to_vec).map_err(failure);
+                let outcome = bytes.as_deref().map_err(|failure| *failure);
+                tell(Completion::TableRead { token, outcome });
+            }
+            Effect::SizeReserve { bytes } => {
+                let _ = disk.remove("reserve");
+                let made = disk
+                    .create("reserve")
+                    .and_then(|()| disk.write("reserve", 0, &vec![0; bytes as usize], Durability::Cached));
+                tell(Completion::ReserveSized {
+                    bytes,
+                    outcome: made.map_err(failure),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a seed decides before anything happens: the cluster, and which faults there are.
+
+use super::disk::{Chance, Durability};
+use crate::shard::limits::Limits;
+use crate::shard::mutant::Mutant;
+use crate::shard::time::MILLISECOND;
+
+/// A second of virtual time.
+pub const SECOND: u64 = 1000 * MILLISECOND;
+
+/// What a seed decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How long faults go on.
+    pub chaos: u64,
+    /// A rule that is broken on purpose.
+    pub mutant: Mutant,
+    /// Processes.
+    pub nodes: usize,
+    /// Shards of each.
+    pub shards: usize,
+    /// Voters that a region should have.
+    pub replicas: usize,
+    /// User regions.
+    pub regions: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Keys that they share, for each region.
+    pub keys: usize,
+    /// How long a write of the log takes, from and to.
+    pub disk_latency: (u64, u64),
+    /// How a log write becomes durable.
+    pub durability: Durability,
+    /// How long a message takes, from and to.
+    pub net_latency: (u64, u64),
+    /// Messages lost, in a thousand.
+    pub drop: u64,
+    /// Messages doubled, in a thousand.
+    pub double: u64,
+    /// Messages that take a hundred times as long, in a thousand.
+    pub slow: u64,
+    /// Mean time between two partitions; 0: none.
+    pub partitions: u64,
+    /// Mean time between two crashes of a node; 0: none.
+    pub crashes: u64,
+    /// Mean time between two pauses of a node; 0: none.
+    pub pauses: u64,
+    /// Mean time between two full disks; 0: none.
+    pub full_disks: u64,
+    /// Mean time between two failing disks; 0: none.
+    pub failing_disks: u64,
+    /// Mean time between two changes of some region's peers or leader.
+    pub operations: u64,
+    /// Clocks run faster or slower by so many in a thousand, at the most.
+    pub drift_per_mille: u64,
+    /// Whether clocks are within the stated bound, so that leases are to be trusted.
+    pub clocks_sound: bool,
+    /// Small segments and memtables.
+    pub small_files: bool,
+    /// The bounds of shards.
+    pub limits: Limits,
+}
+
+impl Plan {
+    /// What a seed decides.
+    pub fn new(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
+        let mut chance = Chance::new(seed ^ 0x504C_414E);
+        let nodes = [1, 2, 3, 3, 3, 4, 5, 5, 7][chance.below(9) as usize];
+        let shards = [1, 1, 2, 3][chance.below(4) as usize];
+        let replicas = nodes.min([1, 3, 3, 3, 5][chance.below(5) as usize]);
+        let fast_disk = chance.toss();
+        let wild_net = chance.below(3) == 0;
+        // Each kind of fault is there or not, so that seeds differ in kind and not only in detail.
+        let on = |chance: &mut Chance, low: u64, high: u64| match chance.below(5) < 3 {
+            true => (low + chance.below(high - low)) * MILLISECOND,
+            false => 0,
+        };
+        let partitions = on(&mut chance, 1500, 8000);
+        let crashes = on(&mut chance, 1000, 8000);
+        let pauses = on(&mut chance, 2000, 8000);
+        let full_disks = on(&mut chance, 4000, 15_000);
+        let failing_disks = on(&mut chance, 6000, 20_000);
+        let clocks_sound = chance.below(6) != 0;
+        let small = chance.below(4) != 0;
+        Plan {
+            seed,
+            chaos,
+            mutant,
+            nodes,
+            shards,
+            replicas,
+            regions: 1 + chance.below(3) as usize,
+            clients: 2 + chance.below(6) as usize,
+            keys: 2 + chance.below(4) as usize,
+            disk_latency: match fast_disk {
+                true => (20_000, 200_000),
+                false => (MILLISECOND, 30 * MILLISECOND),
+            },
+            durability: match chance.toss() {
+                true => Durability::Through,
+                false => Durability::Cached,
+            },
+            net_latency: match chance.below(3) {
+                0 => (30_000, 100_000),
+                1 => (200_000, 3 * MILLISECOND),
+                _ => (MILLISECOND, 20 * MILLISECOND),
+            },
+            drop: if wild_net { chance.below(200) } else { chance.below(10) },
+            double: if wild_net { chance.below(300) } else { chance.below(20) },
+            slow: if wild_net { chance.below(50) } else { 0 },
+            partitions,
+            crashes,
+            pauses,
+            full_disks,
+            failing_disks,
+            operations: (300 + chance.below(3000)) * MILLISECOND,
+            drift_per_mille: if clocks_sound { 45 } else { 300 },
+            clocks_sound,
+            small_files: small,
+            limits: match small {
+                true => Limits::SMALL,
+                false => Limits::DEFAULT,
+            },
+        }
+    }
+}

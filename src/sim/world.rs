@@ -1,0 +1,1052 @@
+//! A whole cluster in one thread and virtual time.
+//!
+//! Everything that happens is an event with a moment; the heap hands them out in order. A shard is given
+//! inputs by `handle` and takes its turn by `flush` a little later, as on a real core; its effects become
+//! events again. One seed decides everything.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::check::callbacks::Callbacks;
+use super::check::election::Election;
+use super::check::linearizability;
+use super::check::log_matching::LogMatching;
+use super::check::pointers::Pointers;
+use super::check::{Verdict, Violation, completeness, coverage};
+use super::clock::Clock;
+use super::disk::{Chance, Fate};
+use super::files::{Files, Work};
+use super::history::{Kind, Operation};
+use super::net::Net;
+use super::operator::{self, Sight, Wish};
+use super::plan::{Plan, SECOND};
+use super::start;
+use super::workload::{Client, Many, Next};
+use crate::shard::Shard;
+use crate::shard::door::{Effect, Input, Report};
+use crate::shard::ids::{ClusterId, NodeId, PeerId, RegionId, RequestId, StoreId};
+use crate::shard::message::PeerMessage;
+use crate::shard::observe::{Observation, PeerStatus};
+use crate::shard::options::ShardOptions;
+use crate::shard::region::{Epoch, PeerInfo, Region, Role};
+use crate::shard::request::{Body, Freshness, Request, Response, Write};
+use crate::shard::time::MILLISECOND;
+
+/// After the faults, a cluster has so long to be well again.
+const HEALING: u64 = 60 * SECOND;
+
+/// Virtual time between two looks at everything.
+const LOOK: u64 = 100 * MILLISECOND;
+
+/// A turn costs about this much.
+const TURN: u64 = 20_000;
+
+/// A shard, in one life of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    node: usize,
+    shard: usize,
+    life: u64,
+}
+
+#[derive(Debug)]
+enum Event {
+    Tick(At),
+    Turn(At),
+    Done(At, Work),
+    Peer {
+        from: StoreId,
+        to: StoreId,
+        message: Box<PeerMessage>,
+    },
+    Arrives {
+        request: RequestId,
+        client: usize,
+        store: StoreId,
+    },
+    Answer {
+        request: RequestId,
+        client: usize,
+        response: Box<Response>,
+    },
+    Client(usize),
+    GiveUp(usize, RequestId),
+    Start(usize),
+    Look,
+    Operate,
+    Crash,
+    Pause,
+    Part,
+    Join,
+    Fill,
+    Empty(usize),
+    Fail,
+}
+
+struct Scheduled {
+    at: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> Ordering {
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
+
+/// One shard of a node.
+struct Host {
+    store: StoreId,
+    files: Files,
+    shard: Option<Shard>,
+    turn_due: bool,
+    /// Requests that it holds, with their clients.
+    requests: BTreeMap<RequestId, usize>,
+}
+
+/// A process.
+struct Node {
+    hosts: Vec<Host>,
+    clock: Clock,
+    life: u64,
+    up: bool,
+    paused_until: u64,
+}
+
+/// What happened in a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Virtual nanoseconds.
+    pub time: u64,
+    /// Events.
+    pub events: u64,
+    /// Operations of clients with a known outcome.
+    pub known: u64,
+    /// … and with an unknown one.
+    pub unknown: u64,
+    /// Elections won.
+    pub elections: u64,
+    /// Entries applied somewhere.
+    pub entries: u64,
+    /// Snapshots brought in.
+    pub snapshots: u64,
+    /// Peers that went.
+    pub destroyed: u64,
+    /// Changes of peers and leaders that were asked for.
+    pub operations: u64,
+    /// Power cuts and kills.
+    pub crashes: u64,
+    /// Processes that stood still.
+    pub pauses: u64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Full disks.
+    pub full_disks: u64,
+    /// Failing disks.
+    pub failing_disks: u64,
+    /// The hash of everything that happened.
+    pub hash: u64,
+}
+
+/// A whole cluster.
+pub struct World {
+    plan: Plan,
+    now: u64,
+    sequence: u64,
+    heap: BinaryHeap<Scheduled>,
+    nodes: Vec<Node>,
+    /// Where each store is.
+    stores: Vec<(StoreId, usize)>,
+    net: Net,
+    clients: Vec<Client>,
+    history: Vec<Operation>,
+    next_request: u64,
+    next_peer: u64,
+    chance: Chance,
+    trace: bool,
+    figures: Figures,
+    healing_since: Option<u64>,
+    election: Election,
+    matching: LogMatching,
+    pointers: Pointers,
+    callbacks: Callbacks,
+    effects: Vec<Effect>,
+}
+
+/// The ids of the operator's requests begin here.
+const OPERATOR: u64 = 1 << 40;
+
+impl World {
+    /// The cluster of a plan, with its first regions on the first shard.
+    pub fn new(plan: Plan, trace: bool) -> World {
+        let mut chance = Chance::new(plan.seed ^ 0x574F_524C);
+        let mut nodes = Vec::new();
+        let mut stores = Vec::new();
+        for node in 0..plan.nodes {
+            let mut hosts = Vec::new();
+            for shard in 0..plan.shards {
+                let store = StoreId((node * plan.shards + shard + 1) as u64);
+                stores.push((store, node));
+                let seed = plan.seed ^ (store.0 << 32);
+                hosts.push(Host {
+                    store,
+                    files: Files::new(seed, plan.durability, plan.disk_latency),
+                    shard: None,
+                    turn_due: false,
+                    requests: BTreeMap::new(),
+                });
+            }
+            nodes.push(Node {
+                hosts,
+                clock: Clock::new(&mut chance, plan.drift_per_mille),
+                life: 0,
+                up: false,
+                paused_until: 0,
+            });
+        }
+        let clients = (0..plan.clients)
+            .map(|number| Client::new(&plan, number as u64, stores[0].0))
+            .collect();
+        World {
+            now: 0,
+            sequence: 0,
+            heap: BinaryHeap::new(),
+            nodes,
+            stores,
+            net: Net::new(&plan),
+            clients,
+            history: Vec::new(),
+            next_request: 1,
+            next_peer: 100,
+            chance,
+            trace,
+            figures: Figures::default(),
+            healing_since: None,
+            election: Election::default(),
+            matching: LogMatching::default(),
+            pointers: Pointers::default(),
+            callbacks: Callbacks::default(),
+            effects: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Runs to the end: faults, healing, and what must hold then.
+    pub fn run(mut self) -> (Figures, Verdict) {
+        let verdict = self.go();
+        self.figures.time = self.now;
+        self.figures.elections = self.election.count();
+        self.figures.entries = self.matching.count();
+        for operation in &self.history {
+            match operation.end() {
+                u64::MAX => self.figures.unknown += 1,
+                _ => self.figures.known += 1,
+            }
+        }
+        (self.figures, verdict)
+    }
+
+    fn go(&mut self) -> Verdict {
+        for node in 0..self.nodes.len() {
+            self.start(node)?;
+        }
+        for client in 0..self.clients.len() {
+            self.after(10 * MILLISECOND, Event::Client(client));
+        }
+        self.after(LOOK, Event::Look);
+        self.after(self.plan.operations, Event::Operate);
+        for (mean, event) in [
+            (self.plan.crashes, Event::Crash),
+            (self.plan.pauses, Event::Pause),
+            (self.plan.partitions, Event::Part),
+            (self.plan.full_disks, Event::Fill),
+            (self.plan.failing_disks, Event::Fail),
+        ] {
+            if mean > 0 {
+                let delay = self.around(mean);
+                self.after(delay, event);
+            }
+        }
+        while let Some(Scheduled { at, event, .. }) = self.heap.pop() {
+            self.now = at;
+            self.figures.events += 1;
+            if self.healing_since.is_none() && self.now >= self.plan.chaos {
+                self.heal()?;
+            }
+            if self.event(event)? {
+                return self.last_checks();
+            }
+        }
+        Ok(())
+    }
+
+    // -- time ------------------------------------------------------------------------------------
+
+    fn after(&mut self, delay: u64, event: Event) {
+        self.sequence += 1;
+        self.heap.push(Scheduled {
+            at: self.now + delay,
+            sequence: self.sequence,
+            event,
+        });
+    }
+
+    fn around(&mut self, mean: u64) -> u64 {
+        mean / 4 + self.chance.below(mean * 3 / 2)
+    }
+
+    fn mix(&mut self, what: u64) {
+        let mixed = (self.figures.hash ^ what ^ self.now).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.figures.hash = mixed ^ (mixed >> 29);
+    }
+
+    fn tell(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>12.3} ms  {}", self.now as f64 / 1e6, line());
+        }
+    }
+
+    // -- events ----------------------------------------------------------------------------------
+
+    /// Whether everything is over.
+    fn event(&mut self, event: Event) -> Result<bool, Violation> {
+        match event {
+            Event::Tick(at) => {
+                if self.is_now(at) {
+                    self.after(10 * MILLISECOND, Event::Tick(at));
+                    if !self.is_paused(at.node) {
+                        self.input(at, Input::Clock);
+                    }
+                }
+            }
+            Event::Turn(at) => {
+                if self.is_now(at) && !self.postponed(at, Event::Turn(at)) {
+                    self.turn(at)?;
+                }
+            }
+            Event::Done(at, work) => self.done(at, work),
+            Event::Peer { from, to, message } => self.deliver(from, to, message),
+            Event::Arrives {
+                request,
+                client,
+                store,
+            } => self.arrives(request, client, store),
+            Event::Answer {
+                request,
+                client,
+                response,
+            } => self.answer(request, client, Some(*response)),
+            Event::GiveUp(client, request) => {
+                let waits = self.clients[client].current.as_ref().and_then(|current| current.request);
+                if waits == Some(request) {
+                    self.answer(request, client, None);
+                }
+            }
+            Event::Client(client) => self.client(client),
+            Event::Start(node) => self.start(node)?,
+            Event::Look => {
+                self.after(LOOK, Event::Look);
+                return self.look();
+            }
+            Event::Operate => {
+                let delay = self.around(self.plan.operations);
+                self.after(delay, Event::Operate);
+                self.operate();
+            }
+            Event::Crash => {
+                if self.again(self.plan.crashes, Event::Crash) {
+                    let node = self.any_node();
+                    self.crash(node);
+                }
+            }
+            Event::Pause => {
+                if self.again(self.plan.pauses, Event::Pause) {
+                    let node = self.any_node();
+                    let length = self.chance.below(4 * SECOND);
+                    self.nodes[node].paused_until = self.now + length;
+                    self.figures.pauses += 1;
+                    self.tell(|| format!("node {node} stands still for {} ms", length / MILLISECOND));
+                }
+            }
+            Event::Part => {
+                if self.again(self.plan.partitions, Event::Part) {
+                    self.net.part(self.nodes.len());
+                    self.figures.partitions += 1;
+                    self.tell(|| "a partition".into());
+                    let length = self.chance.below(5 * SECOND);
+                    self.after(length, Event::Join);
+                }
+            }
+            Event::Join => {
+                self.net.join();
+                self.tell(|| "the partition is over".into());
+            }
+            Event::Fill => {
+                if self.again(self.plan.full_disks, Event::Fill) {
+                    let node = self.any_node();
+                    self.figures.full_disks += 1;
+                    self.tell(|| format!("the disk of node {node} is full"));
+                    for host in &mut self.nodes[node].hosts {
+                        let used = host.files.disk.used_bytes();
+                        host.files.disk.set_capacity(used);
+                    }
+                    let length = self.chance.below(4 * SECOND);
+                    self.after(length, Event::Empty(node));
+                }
+            }
+            Event::Empty(node) => self.empty(node),
+            Event::Fail => {
+                if self.again(self.plan.failing_disks, Event::Fail) {
+                    let node = self.any_node();
+                    self.figures.failing_disks += 1;
+                    self.tell(|| format!("the disk of node {node} fails"));
+                    for host in &mut self.nodes[node].hosts {
+                        host.files.disk.fail_writes_after(Some(0));
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a fault is to happen; the next one is scheduled then.
+    fn again(&mut self, mean: u64, event: Event) -> bool {
+        if self.healing_since.is_some() {
+            return false;
+        }
+        let delay = self.around(mean);
+        self.after(delay, event);
+        true
+    }
+
+    fn any_node(&mut self) -> usize {
+        self.chance.below(self.nodes.len() as u64) as usize
+    }
+
+    fn is_now(&self, at: At) -> bool {
+        self.nodes[at.node].up && self.nodes[at.node].life == at.life
+    }
+
+    fn is_paused(&self, node: usize) -> bool {
+        self.nodes[node].paused_until > self.now
+    }
+
+    /// Whether the node stands still; the event is put off until it does not.
+    fn postponed(&mut self, at: At, event: Event) -> bool {
+        let until = self.nodes[at.node].paused_until;
+        let paused = until > self.now;
+        if paused {
+            self.after(until - self.now, event);
+        }
+        paused
+    }
+
+    fn at(&self, store: StoreId) -> At {
+        let place = (store.0 - 1) as usize;
+        let (node, shard) = (place / self.plan.shards, place % self.plan.shards);
+        At {
+            node,
+            shard,
+            life: self.nodes[node].life,
+        }
+    }
+
+    fn input(&mut self, at: At, input: Input<'_>) {
+        let time = self.nodes[at.node].clock.read(self.now);
+        let host = &mut self.nodes[at.node].hosts[at.shard];
+        if let Some(shard) = &mut host.shard {
+            shard.handle(time, input);
+            if !host.turn_due {
+                host.turn_due = true;
+                self.after(TURN, Event::Turn(at));
+            }
+        }
+    }
+
+    fn done(&mut self, at: At, work: Work) {
+        if !self.is_now(at) {
+            return;
+        }
+        let until = self.nodes[at.node].paused_until;
+        if until > self.now {
+            self.after(until - self.now, Event::Done(at, work));
+            return;
+        }
+        let time = self.nodes[at.node].clock.read(self.now);
+        let host = &mut self.nodes[at.node].hosts[at.shard];
+        let Some(shard) = &mut host.shard else { return };
+        host.files.end(work, &mut |input| shard.handle(time, input));
+        if !host.turn_due {
+            host.turn_due = true;
+            self.after(TURN, Event::Turn(at));
+        }
+    }
+
+    fn deliver(&mut self, from: StoreId, to: StoreId, message: Box<PeerMessage>) {
+        let at = self.at(to);
+        if !self.is_now(at) {
+            return;
+        }
+        let until = self.nodes[at.node].paused_until;
+        if until > self.now {
+            // It waits in the socket, unless it is full.
+            if self.chance.below(4) != 0 {
+                self.after(until - self.now, Event::Peer { from, to, message });
+            }
+            return;
+        }
+        self.input(at, Input::Peer {
+            from,
+            message: *message,
+        });
+    }
+
+    fn turn(&mut self, at: At) -> Verdict {
+        let host = &mut self.nodes[at.node].hosts[at.shard];
+        host.turn_due = false;
+        let Some(shard) = &mut host.shard else {
+            return Ok(());
+        };
+        let mut effects = std::mem::take(&mut self.effects);
+        shard.flush(&mut effects);
+        let observations = shard.take_observations();
+        let store = host.store;
+        self.observe(at, store, observations)?;
+        let mut stopped = None;
+        for effect in effects.drain(..) {
+            if let Some(why) = self.carry(at, store, effect)? {
+                stopped = Some(why);
+            }
+        }
+        self.effects = effects;
+        if let Some(why) = stopped {
+            self.tell(|| format!("store {store} stops: {why}"));
+            self.end_process(at.node, true);
+            return Ok(());
+        }
+        let host = &mut self.nodes[at.node].hosts[at.shard];
+        if host.shard.as_ref().is_some_and(Shard::wants_turn) && !host.turn_due {
+            host.turn_due = true;
+            self.after(TURN, Event::Turn(at));
+        }
+        Ok(())
+    }
+
+    /// Carries out an effect; why the shard has stopped, if it has.
+    fn carry(&mut self, at: At, store: StoreId, effect: Effect) -> Result<Option<String>, Violation> {
+        match effect {
+            Effect::Log(effect) => {
+                let host = &mut self.nodes[at.node].hosts[at.shard];
+                let shard = host.shard.as_mut().expect("a running shard");
+                let mut bytes = Vec::new();
+                if let coracle_wal::Effect::Write(write) = &effect {
+                    bytes.resize(write.len as usize, 0);
+                    shard.encode(write, &mut bytes);
+                    let lsn = write.lsn.0;
+                    self.mix(lsn << 8 | 1);
+                }
+                let host = &mut self.nodes[at.node].hosts[at.shard];
+                let (delay, work) = host.files.begin_log(effect, bytes);
+                self.after(delay, Event::Done(at, work));
+            }
+            Effect::Store(effect) => {
+                let host = &mut self.nodes[at.node].hosts[at.shard];
+                let (delay, work) = host.files.begin_store(effect);
+                self.mix(delay << 8 | 2);
+                self.after(delay, Event::Done(at, work));
+            }
+            Effect::Send { to, message } => {
+                let there = self.at(to).node;
+                self.mix(to.0 << 8 | 3);
+                if let PeerMessage::Raft(raft) = &message {
+                    self.mix(raft.message.index << 16 ^ raft.message.term << 8 ^ raft.message.msg_type as u64);
+                    self.tell(|| {
+                        let raft = &raft.message;
+                        format!(
+                            "store {store} → {to}: {:?} term {} index {} commit {} entries {} reject {}",
+                            raft.msg_type, raft.term, raft.index, raft.commit, raft.entries.len(), raft.reject
+                        )
+                    });
+                } else {
+                    self.tell(|| format!("store {store} → {to}: {message:?}").chars().take(300).collect());
+                }
+                for delay in self.net.carry(at.node, there) {
+                    self.after(delay, Event::Peer {
+                        from: store,
+                        to,
+                        message: Box::new(message.clone()),
+                    });
+                }
+            }
+            Effect::Respond { to, response } => {
+                self.callbacks.answered(to)?;
+                self.mix(to.0 << 8 | 4 | u64::from(response.is_ok()) << 7);
+                self.tell(|| format!("store {store} answers {to}: {response:?}").chars().take(300).collect());
+                let host = &mut self.nodes[at.node].hosts[at.shard];
+                if let Some(client) = host.requests.remove(&to) {
+                    let delay = 50_000 + self.chance.below(500_000);
+                    self.after(delay, Event::Answer {
+                        request: to,
+                        client,
+                        response: Box::new(response),
+                    });
+                }
+            }
+            Effect::Report(Report::Stopped(why)) => {
+                let failing = self.plan.failing_disks > 0 || self.plan.full_disks > 0;
+                if !failing {
+                    return Err(Violation::new("reports", format!("store {store} stopped: {why}")));
+                }
+                return Ok(Some(why));
+            }
+            Effect::Report(report) => {
+                return Err(Violation::new("reports", format!("store {store}: {report:?}")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn observe(&mut self, at: At, store: StoreId, observations: Vec<Observation>) -> Verdict {
+        for observation in observations {
+            match observation {
+                Observation::Leads { region, peer, term } => {
+                    self.tell(|| format!("store {store}: peer {peer} leads region {region} in term {term}"));
+                    self.mix(term.0 << 8 | 5);
+                    self.election.leads(region, term, peer)?;
+                    let shard = self.nodes[at.node].hosts[at.shard].shard.as_ref();
+                    let status = shard.map(Shard::statuses).unwrap_or_default();
+                    if let Some(leader) = status.iter().find(|status| status.region.id == region && status.term == term) {
+                        completeness::check(leader, self.matching.newest(region))?;
+                    }
+                }
+                Observation::Applied {
+                    region,
+                    peer,
+                    index,
+                    term,
+                    checksum,
+                } => {
+                    self.mix(index.0 << 32 | u64::from(checksum));
+                    self.matching.applied((region, peer), index, term, checksum)?;
+                }
+                Observation::Restored {
+                    region,
+                    peer,
+                    index,
+                } => {
+                    self.figures.snapshots += 1;
+                    self.tell(|| format!("store {store}: peer {peer} of region {region} restored at {index}"));
+                    self.matching.restored(region, peer, index);
+                }
+                Observation::Destroyed { region, peer } => {
+                    self.figures.destroyed += 1;
+                    self.tell(|| format!("store {store}: peer {peer} of region {region} is gone"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // -- nodes -----------------------------------------------------------------------------------
+
+    fn start(&mut self, node: usize) -> Verdict {
+        if self.nodes[node].up {
+            return Ok(());
+        }
+        self.nodes[node].life += 1;
+        self.nodes[node].up = true;
+        self.nodes[node].paused_until = 0;
+        let life = self.nodes[node].life;
+        self.tell(|| format!("node {node} starts, life {life}"));
+        let time = self.nodes[node].clock.read(self.now);
+        let regions = self.first_regions();
+        for shard in 0..self.plan.shards {
+            let host = &mut self.nodes[node].hosts[shard];
+            host.files.disk.fail_writes_after(None);
+            let fresh = host.files.disk.is_empty();
+            let store = host.store;
+            let (log, engine) = match start::open(&self.plan, store, &mut host.files) {
+                Ok(opened) => opened,
+                Err(why) => {
+                    return Err(Violation::new("recovery", format!("store {store} does not open: {why}")));
+                }
+            };
+            let options = ShardOptions {
+                cluster: ClusterId(1),
+                node: NodeId(node as u64 + 1),
+                store,
+                boot: self.chance.next_u64(),
+                seed: self.chance.next_u64(),
+                limits: self.plan.limits,
+                mutant: self.plan.mutant,
+                observe: true,
+            };
+            let blank = log.regions().next().is_none();
+            let mut opened = Shard::open(options, time, log, engine);
+            if store == StoreId(1) && (fresh || blank) {
+                opened.bootstrap(regions.clone());
+            }
+            let host = &mut self.nodes[node].hosts[shard];
+            host.shard = Some(opened);
+            host.turn_due = true;
+            let at = At { node, shard, life };
+            self.pointers.restarted(store);
+            self.after(TURN, Event::Turn(at));
+            self.after(10 * MILLISECOND, Event::Tick(at));
+        }
+        Ok(())
+    }
+
+    /// Region 1 with the system keys, and regions that share the user keys.
+    fn first_regions(&self) -> Vec<Region> {
+        let count = self.plan.regions;
+        let bound = |place: usize| match place {
+            0 => vec![1],
+            place if place == count => vec![2],
+            place => format!("\u{1}{place}").into_bytes(),
+        };
+        let region = |id: u64, start: Vec<u8>, limit: Vec<u8>| Region {
+            id: RegionId(id),
+            epoch: Epoch {
+                version: 1,
+                conf_ver: 1,
+            },
+            range: coracle_engine::record::KeyRange { start, limit },
+            peers: vec![PeerInfo {
+                peer: PeerId(id),
+                store: StoreId(1),
+                role: Role::Voter,
+            }],
+        };
+        let mut regions = vec![region(1, vec![0], vec![1])];
+        for place in 0..count {
+            regions.push(region(2 + place as u64, bound(place), bound(place + 1)));
+        }
+        regions
+    }
+
+    fn crash(&mut self, node: usize) {
+        if !self.nodes[node].up {
+            return;
+        }
+        let kill = self.chance.below(3) == 0;
+        self.figures.crashes += 1;
+        self.tell(|| format!("node {node} {}", if kill { "is killed" } else { "loses power" }));
+        self.end_process(node, kill);
+    }
+
+    /// A process ends: killed, or with the power of its machine.
+    fn end_process(&mut self, node: usize, kill: bool) {
+        let fate = Fate::ALL[self.chance.below(Fate::ALL.len() as u64) as usize];
+        let seed = self.chance.next_u64();
+        self.nodes[node].up = false;
+        self.callbacks.ended(node);
+        let mut orphans = Vec::new();
+        for host in &mut self.nodes[node].hosts {
+            if let Some(shard) = host.shard.take() {
+                for status in shard.statuses() {
+                    orphans.push((status.region.id, status.peer));
+                }
+            }
+            match kill {
+                true => host.files.disk.kill(fate, seed),
+                false => host.files.disk.power_cut(fate, seed),
+            }
+            host.turn_due = false;
+            host.requests.clear();
+        }
+        for (region, peer) in orphans {
+            self.matching.restarted(region, peer);
+        }
+        let delay = 50 * MILLISECOND + self.chance.below(2 * SECOND);
+        self.after(delay, Event::Start(node));
+    }
+
+    fn empty(&mut self, node: usize) {
+        self.tell(|| format!("the disk of node {node} has space again"));
+        for shard in 0..self.plan.shards {
+            self.nodes[node].hosts[shard].files.disk.set_capacity(u64::MAX);
+            let at = At {
+                node,
+                shard,
+                life: self.nodes[node].life,
+            };
+            if self.is_now(at) {
+                self.input(at, Input::Space { bytes_free: 1 << 30 });
+            }
+        }
+    }
+
+    fn heal(&mut self) -> Verdict {
+        self.healing_since = Some(self.now);
+        self.tell(|| "all faults are over".into());
+        self.net.heal();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].paused_until = 0;
+            self.empty(node);
+            self.start(node)?;
+        }
+        Ok(())
+    }
+
+    // -- clients ---------------------------------------------------------------------------------
+
+    fn client(&mut self, client: usize) {
+        if self.clients[client].current.is_none() {
+            if self.healing_since.is_some() && self.is_well().is_ok() {
+                return;
+            }
+            let now = self.now;
+            self.clients[client].begin(now);
+        }
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let believed = self.clients[client].believed[self.clients[client].region];
+        let freshness = self.clients[client].current.as_ref().map(|current| current.freshness);
+        // A read of any replica goes anywhere; now and then a client tries its luck, too.
+        let store = match freshness == Some(Freshness::AnyReplica) || self.chance.below(12) == 0 {
+            true => self.stores[self.chance.below(self.stores.len() as u64) as usize].0,
+            false => believed,
+        };
+        if let Some(current) = &mut self.clients[client].current {
+            current.request = Some(request);
+        }
+        let delay = 50_000 + self.chance.below(500_000);
+        self.after(delay, Event::Arrives {
+            request,
+            client,
+            store,
+        });
+        self.after(super::workload::PATIENCE, Event::GiveUp(client, request));
+    }
+
+    fn arrives(&mut self, request: RequestId, client: usize, store: StoreId) {
+        let at = self.at(store);
+        if !self.is_now(at) {
+            // The connection is refused: it certainly was not done.
+            return self.answer(request, client, Some(Err(crate::shard::error::Error::StaleCommand)));
+        }
+        if self.postponed(at, Event::Arrives {
+            request,
+            client,
+            store,
+        }) {
+            return;
+        }
+        let Some(current) = self.clients[client].current.clone() else {
+            return;
+        };
+        if current.request != Some(request) {
+            return;
+        }
+        self.callbacks.given(request, at.node, at.life, self.now);
+        self.nodes[at.node].hosts[at.shard].requests.insert(request, client);
+        let freshness = current.freshness;
+        let first = &current.operations[0];
+        let key = &first.key[..];
+        let keys: Vec<&[u8]> = current.operations.iter().map(|operation| &operation.key[..]).collect();
+        let mut write = [Write::Delete { key }];
+        let limit = last_limit(&keys);
+        let body = match (&first.kind, current.many) {
+            (_, Many::MultiGet) => Body::MultiGet {
+                keys: &keys,
+                freshness,
+            },
+            (_, Many::Scan(reverse)) => Body::Scan {
+                start: keys[0],
+                limit: &limit,
+                count: 1000,
+                reverse,
+                freshness,
+            },
+            (Kind::Get, Many::One) => Body::Get { key, freshness },
+            (Kind::Put(value), _) => {
+                write[0] = Write::Put {
+                    key,
+                    value,
+                    expiry_ms: None,
+                };
+                Body::Write(&write)
+            }
+            (Kind::Delete, _) => Body::Write(&write),
+            (Kind::CompareAndPut { expected, new }, _) => {
+                write[0] = Write::CompareAndPut {
+                    key,
+                    expected: expected.as_deref(),
+                    value: new.as_deref(),
+                };
+                Body::Write(&write)
+            }
+            (Kind::Add(delta), _) => {
+                write[0] = Write::Add { key, delta: *delta };
+                Body::Write(&write)
+            }
+        };
+        self.input(at, Input::Request {
+            id: request,
+            request: Request { region: None, body },
+        });
+    }
+
+    fn answer(&mut self, request: RequestId, client: usize, response: Option<Response>) {
+        if client == usize::MAX {
+            return;
+        }
+        let now = self.now;
+        let waits = self.clients[client].current.as_ref().and_then(|current| current.request);
+        if waits != Some(request) {
+            return;
+        }
+        let next = self.clients[client].answered(now, response, &mut self.history);
+        let delay = match next {
+            Next::Another => self.clients[client].pause(),
+            Next::Again(Some(_)) => 100_000,
+            Next::Again(None) => {
+                let region = self.clients[client].region;
+                let store = self.stores[self.chance.below(self.stores.len() as u64) as usize].0;
+                self.clients[client].believed[region] = store;
+                5 * MILLISECOND + self.chance.below(40 * MILLISECOND)
+            }
+        };
+        self.after(delay, Event::Client(client));
+    }
+
+    // -- the operator ----------------------------------------------------------------------------
+
+    fn statuses(&self) -> Vec<(StoreId, PeerStatus)> {
+        let hosts = self.nodes.iter().filter(|node| node.up).flat_map(|node| &node.hosts);
+        hosts
+            .filter_map(|host| Some((host.store, host.shard.as_ref()?)))
+            .flat_map(|(store, shard)| shard.statuses().into_iter().map(move |status| (store, status)))
+            .collect()
+    }
+
+    fn operate(&mut self) {
+        let statuses = self.statuses();
+        let region = RegionId(1 + self.chance.below(1 + self.plan.regions as u64));
+        let leader = statuses
+            .iter()
+            .filter(|(_, status)| status.region.id == region && status.leads)
+            .max_by_key(|(_, status)| status.term);
+        let Some((store, leader)) = leader else { return };
+        let peers: Vec<_> = statuses.iter().filter(|(_, status)| status.region.id == region).cloned().collect();
+        let sight = Sight {
+            stores: &self.stores,
+            leader,
+            peers: &peers,
+            wanted: self.plan.replicas,
+        };
+        let Some(wish) = operator::decide(&sight, &mut self.chance, PeerId(self.next_peer)) else {
+            return;
+        };
+        self.next_peer += 1;
+        self.figures.operations += 1;
+        self.tell(|| format!("the operator wants {wish:?}"));
+        let at = self.at(*store);
+        if !self.is_now(at) || self.is_paused(at.node) {
+            return;
+        }
+        let id = RequestId(OPERATOR + self.figures.operations);
+        self.callbacks.given(id, at.node, at.life, self.now);
+        let (region, epoch) = (leader.region.id, leader.region.epoch);
+        let body = match &wish {
+            Wish::Change(_, changes) => Body::ChangePeers { region, changes },
+            Wish::Transfer(_, to) => Body::TransferLeader { region, to: *to },
+        };
+        self.input(at, Input::Request {
+            id,
+            request: Request {
+                region: Some((region, epoch)),
+                body,
+            },
+        });
+    }
+
+    // -- looking ---------------------------------------------------------------------------------
+
+    /// Looks at everything; whether all is over.
+    fn look(&mut self) -> Result<bool, Violation> {
+        let statuses = self.statuses();
+        for (store, status) in &statuses {
+            self.pointers.look(*store, status)?;
+        }
+        for (store, _) in &self.stores {
+            let here: Vec<_> = statuses.iter().filter(|(other, _)| other == store).map(|(_, status)| status.clone()).collect();
+            coverage::check_store(*store, &here)?;
+        }
+        self.callbacks.check(self.now.saturating_sub(30 * SECOND))?;
+        let Some(since) = self.healing_since else {
+            return Ok(false);
+        };
+        let clients_done = self.clients.iter().all(|client| client.current.is_none());
+        match self.is_well() {
+            Ok(()) if clients_done => Ok(true),
+            Err(why) if self.now > since + HEALING => Err(Violation::new(
+                "liveness",
+                format!("after {} s without faults: {why}", HEALING / SECOND),
+            )),
+            _ if self.now > since + HEALING + 30 * SECOND => {
+                Err(Violation::new("liveness", "clients are never answered".into()))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether every region is led, and all its peers are there and equally far.
+    fn is_well(&self) -> Result<(), String> {
+        let statuses = self.statuses();
+        for id in 1..=1 + self.plan.regions as u64 {
+            let region = RegionId(id);
+            let of: Vec<_> = statuses.iter().filter(|(_, status)| status.region.id == region).collect();
+            let leader = of.iter().filter(|(_, status)| status.leads).max_by_key(|(_, status)| status.term);
+            let Some((_, leader)) = leader else {
+                return Err(format!("region {region} has no leader: {of:?}"));
+            };
+            if leader.region.is_joint() {
+                return Err(format!("region {region} stays joint: {of:?}"));
+            }
+            for info in &leader.region.peers {
+                let there = of.iter().find(|(store, status)| *store == info.store && status.peer == info.peer);
+                match there {
+                    Some((_, status)) if status.applied == leader.last && status.initialized => {}
+                    other => return Err(format!("region {region}: peer {info:?} of {leader:?} stands at {other:?}")),
+                }
+            }
+            if let Some(extra) = of.iter().find(|(_, status)| leader.region.peer(status.peer).is_none()) {
+                return Err(format!("region {region}: {extra:?} should be gone"));
+            }
+        }
+        Ok(())
+    }
+
+    fn last_checks(&mut self) -> Verdict {
+        let statuses = self.statuses();
+        coverage::check_cluster(statuses.iter().map(|(_, status)| status), &[2])?;
+        if self.plan.clocks_sound {
+            linearizability::check(&self.history)?;
+        }
+        Ok(())
+    }
+}
+
+/// Just behind the last key.
+fn last_limit(keys: &[&[u8]]) -> Vec<u8> {
+    let mut limit = keys[keys.len() - 1].to_vec();
+    limit.push(0);
+    limit
+}
