@@ -96,7 +96,7 @@ impl Export {
                 self.finished = builder.finish();
                 return Ok(ExportStep::More);
             }
-            if builder.estimated_file_bytes() >= self.table_bytes {
+            if builder.estimated_file_bytes() >= self.table_bytes && !builder.is_empty() {
                 self.finishing = true;
                 return Ok(ExportStep::More);
             }

@@ -73,7 +73,14 @@ fn main() -> ExitCode {
         }));
         let plan = Plan::new(seed, arguments.chaos, mutant);
         let run = || World::new(plan.clone(), arguments.trace).run();
-        let (figures, verdict) = run();
+        // Where panics unwind, the next seed follows; where they abort, the hook has said all.
+        let Ok((figures, verdict)) = std::panic::catch_unwind(run) else {
+            violations += 1;
+            if !arguments.all {
+                break;
+            }
+            continue;
+        };
         println!(
             "seed {seed}: {} nodes × {} shards, {:.1} s, {} events, {} operations ({} unknown), {} elections, {} entries, \
              {} snapshots, {} changes, {} peers gone; {} crashes, {} pauses, {} partitions, {} full and {} failing disks",

@@ -174,8 +174,8 @@ impl Peer {
 
     /// The tombstone: written before anything of the peer's content goes.
     fn bury(&mut self, core: &mut Core) -> coracle_wal::Lsn {
-        let truncated = self.truncated(core);
-        let lsn = core.write_meta(&self.meta(State::Tombstone), truncated, false);
+        // The log begins at zero again: a later peer of the region must not take the old end for its own.
+        let lsn = core.write_meta(&self.meta(State::Tombstone), (0, 0), true);
         self.last_lsn = lsn;
         core.release(Release {
             lsn,

@@ -136,7 +136,7 @@ pub struct Peer {
     pub contacts: BTreeMap<PeerId, StoreId>,
     /// Who has said that it is no longer in the region.
     pub farewell: Farewell,
-    /// Ticks since it last knew a leader.
+    /// Ticks since it last heard from a leader.
     pub leaderless: u64,
     /// Whether a turn has something to do here.
     pub dirty: bool,
@@ -328,12 +328,12 @@ impl Peer {
         let checkpoint = core
             .store
             .checkpoint(self.region_id().in_store(), self.id.in_store());
-        let restoring = matches!(self.stage, Stage::Restoring(_));
+        let between = matches!(self.stage, Stage::Restoring(_) | Stage::Destroying(_));
         let applied = self.machine.applied;
         PeerStatus {
             region: self.region().clone(),
             peer: self.id,
-            initialized: self.is_initialized() && !restoring,
+            initialized: self.is_initialized() && !between,
             term: self.term(),
             leads: self.leads(),
             leader: self.leader().map(|info| info.peer),

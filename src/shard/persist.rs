@@ -34,10 +34,10 @@ impl Peer {
                 return;
             }
             let unstable = self.node.raft.raft_log.unstable_entries();
-            let bytes = unstable.iter().map(|entry| entry::payload_len(entry) + 48).sum::<u64>();
-            if bytes > 0 && !core.log.borrow().has_room(bytes) {
-                // The log is full: truncation makes room, and this is looked at again every turn.
-                self.dirty = true;
+            let bytes = unstable.iter().map(entry::payload_len).sum::<u64>();
+            // The hard state goes along.
+            if !unstable.is_empty() && !core.log.borrow().has_room(bytes + 64, unstable.len() + 1) {
+                // The log is full: truncation makes room, and every tick looks again.
                 return;
             }
             let ready = self.node.ready();

@@ -334,7 +334,7 @@ impl Core {
         {
             return Err(Error::ServerIsBusy("the shard has too much under way"));
         }
-        if !self.log.borrow().has_room(self.proposed_bytes + bytes) {
+        if !self.log.borrow().has_room(self.proposed_bytes + bytes, 64) {
             return Err(match self.log.borrow().is_starved() {
                 true => Error::DiskFull,
                 false => Error::ServerIsBusy("the log is full"),

@@ -82,6 +82,11 @@ impl Peer {
             // Before it ended, this peer may have promised a leader to elect nobody else for a while.
             return;
         }
+        if matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat)
+            && !matches!(self.stage, Stage::Leaving)
+        {
+            self.leaderless = 0;
+        }
         // What raft refuses is not worth more than being dropped: its sender tries again.
         let _ = self.node.step(message);
         self.draw(core);

@@ -343,6 +343,10 @@ impl Peer {
 
     /// The tables are in: "normal" is written.
     pub fn ingested(&mut self, core: &mut Core) {
+        if !matches!(self.stage, Stage::Restoring(_)) {
+            // It was told to go meanwhile.
+            return;
+        }
         let meta = self.meta(State::Normal);
         let truncated = self.truncated(core);
         let lsn = core.write_meta(&meta, truncated, false);

@@ -32,11 +32,8 @@ impl Peer {
     }
 
     fn check_membership(&mut self, core: &mut Core) {
-        if self.node.raft.leader_id == 0 || matches!(self.stage, Stage::Leaving) {
-            self.leaderless += 1;
-        } else {
-            self.leaderless = 0;
-        }
+        // Raft remembers a leader that fell silent where the peer may not campaign: so this counts.
+        self.leaderless = if self.leads() { 0 } else { self.leaderless + 1 };
         let patience = match self.stage {
             Stage::Leaving => core.limits().gone_ticks,
             _ => core.limits().leaderless_ticks,

@@ -364,9 +364,9 @@ impl World {
                 return self.look();
             }
             Event::Operate => {
-                let delay = self.around(self.plan.operations);
-                self.after(delay, Event::Operate);
-                self.operate();
+                if self.again(self.plan.operations, Event::Operate) {
+                    self.operate();
+                }
             }
             Event::Crash => {
                 if self.again(self.plan.crashes, Event::Crash) {

@@ -478,7 +478,7 @@ impl Log {
     /// Whether records of so many bytes have a place to go. Entries leave the reserve alone, so that
     /// states, and with them truncation, always have a segment.
     pub(crate) fn admit(
-        &mut self,
+        &self,
         bytes: usize,
         records: usize,
         entries: bool,
@@ -512,18 +512,10 @@ impl Log {
         }
     }
 
-    /// Whether entries of so many bytes, over those gathered, would be taken.
-    pub fn has_room(&self, bytes: u64) -> bool {
-        let ahead = self.pending.len_with(0) as u64 + bytes + bytes / 8;
-        let usable = u64::from(self.limits.segment_bytes)
-            - BLOCK_BYTES as u64
-            - u64::from(self.limits.batch_bytes_max);
-        let beyond = ahead.saturating_sub(u64::from(self.active_room()));
-        // One more for what a batch leaves unused at the end of each.
-        let segments = beyond.div_ceil(usable) + u64::from(beyond > 0);
-        let free = u64::from(self.pool.free_count());
-        !self.failed
-            && (segments == 0 || free >= segments + u64::from(self.limits.segments_reserved))
+    /// Whether so many entries of so many bytes together, over those gathered, would be taken.
+    pub fn has_room(&self, bytes: u64, entries: usize) -> bool {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX / 2);
+        self.admit(bytes.saturating_add(8 * entries), entries, true).is_ok()
     }
 
     /// Seals what was gathered if a payload more would not fit its batch.
