@@ -174,6 +174,7 @@ impl Peer {
             core.refuse(request, staged.clone());
         }
         self.staged.commands.clear();
+        self.staged.bytes = 0;
         for proposal in std::mem::take(&mut self.proposals) {
             self.settle(core, proposal, |_| Err(Error::Undetermined));
         }
@@ -236,6 +237,8 @@ impl Peer {
             return;
         };
         self.machine.region = changing.after;
+        // A snapshot of the old peers is of no use to a new one.
+        self.forget_snapshot();
         let conf: ConfChangeV2 = changing.change.in_raft();
         let agreed = self.node.apply_conf_change(&conf).expect("the change was checked");
         debug_assert_eq!(

@@ -77,8 +77,10 @@ pub struct Changing {
 pub struct Staged {
     /// Their commands.
     pub commands: Gathered,
-    /// Who waits, and how many writes each has.
+    /// Who waits.
     pub requests: Vec<RequestId>,
+    /// Their bytes, as counted against the budgets.
+    pub bytes: u64,
 }
 
 /// An entry that was proposed here.
@@ -320,6 +322,18 @@ impl Peer {
     /// Whether it neither applies nor reads at the moment.
     pub fn is_frozen(&self) -> bool {
         !matches!(self.stage, Stage::Normal | Stage::Leaving)
+    }
+
+    /// What waits here, for whoever looks for a fault.
+    pub fn waiting(&self) -> String {
+        format!(
+            "queue {}, changing {}, proposals {}, snapshot {:?}, silent for {} ticks",
+            self.machine.queue.len(),
+            self.changing.is_some(),
+            self.proposals.len(),
+            self.node.store().prepared.borrow(),
+            self.leaderless
+        )
     }
 
     /// How it stands, for operators and checkers.

@@ -133,6 +133,7 @@ impl Peer {
         core.proposed_bytes += bytes as u64;
         self.staged.commands.push(0, 0, writes);
         self.staged.requests.push(request);
+        self.staged.bytes += bytes as u64;
         self.dirty = true;
         Ok(())
     }
@@ -143,7 +144,7 @@ impl Peer {
             return;
         }
         let requests = std::mem::take(&mut self.staged.requests);
-        let bytes = (self.staged.commands.len() - entry::COMMANDS_HEADER_BYTES) as u64;
+        let bytes = std::mem::take(&mut self.staged.bytes);
         let epoch = self.region().epoch;
         let payload = self.staged.commands.take(epoch, core.now.wall);
         match self.append(core, payload) {

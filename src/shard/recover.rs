@@ -23,7 +23,6 @@ use super::ids::{Index, PeerId, RegionId};
 use super::machine::{Machine, Waits};
 use super::meta::{Meta, State, decode_hard_state};
 use super::peer::{Peer, Stage};
-use super::region::Region;
 use super::restore::Restoring;
 
 /// Where the log of a new region begins: above zero, so that a peer without anything can be told.
@@ -77,6 +76,8 @@ pub enum Replayed {
     Peer(Box<Peer>),
     /// A region is gone for ever.
     Grave(Meta),
+    /// A peer without content has promised something; it is here again when somebody speaks to it.
+    Promise(RegionId, PeerId, HardState),
     /// It goes on.
     More,
     /// It waits for the disk.
@@ -150,16 +151,8 @@ impl Replay {
             Some(meta) if meta.state == State::Tombstone => meta.peer,
             Some(_) => return self.begin_live(core, meta.expect("just seen"), hard),
         };
-        // A peer that has promised something and has no content yet.
         if let Some((peer, hard)) = hard.filter(|(peer, _)| *peer > dead) {
-            let empty = Region {
-                id: region,
-                epoch: Default::default(),
-                range: Default::default(),
-                peers: Vec::new(),
-            };
-            let machine = Machine::new(empty, peer, Index(0), 0);
-            return Replayed::Peer(Box::new(Peer::new(core, machine, hard, false)));
+            return Replayed::Promise(region, peer, hard);
         }
         match meta {
             Some(meta) => Replayed::Grave(meta),
@@ -302,6 +295,9 @@ impl Current {
             );
         }
         let mut peer = Peer::new(core, self.machine, self.hard, true);
+        if peer.region().peer(peer.id).is_none() {
+            peer.stage = Stage::Leaving;
+        }
         if let State::Applying { tables } = self.meta.state {
             let clock = peer.machine.clock;
             let restoring = Restoring::interrupted(self.meta.region, clock, tables);

@@ -52,6 +52,8 @@ pub struct Shard {
     routes: BTreeMap<Vec<u8>, RegionId>,
     /// Regions that are gone from here, by the greatest peer id that was here.
     graves: BTreeMap<RegionId, PeerId>,
+    /// What peers without content have promised in earlier lives.
+    promises: BTreeMap<RegionId, (PeerId, HardState)>,
     /// Regions with something to do in the next turn.
     dirty: BTreeSet<RegionId>,
     /// Regions that wait for blocks.
@@ -106,6 +108,7 @@ impl Shard {
             peers: BTreeMap::new(),
             routes: BTreeMap::new(),
             graves: BTreeMap::new(),
+            promises: BTreeMap::new(),
             dirty: BTreeSet::new(),
             blocked: BTreeSet::new(),
             replay,
@@ -180,6 +183,31 @@ impl Shard {
         let log = self.core.log.borrow();
         let queued: u64 = self.peers.values().map(|peer| peer.machine.queue_bytes).sum();
         log.cached_bytes() + log.memory_bytes() + self.core.proposed_bytes + queued
+    }
+
+    /// Everything that stands or waits here, for whoever looks for a fault.
+    pub fn describe(&self) -> String {
+        let core = &self.core;
+        let mut out = format!(
+            "store {}: full {}, proposed {} bytes, reads {}, sending {}, receiving {:?}, releases {}, durable {} of {}, \
+             segments left {}, replaying {}, stopped {:?}",
+            core.me(),
+            core.store.is_full(),
+            core.proposed_bytes,
+            core.reads_waiting,
+            core.sending.len(),
+            core.receiving.keys().collect::<Vec<_>>(),
+            core.releases.len(),
+            core.durable(),
+            core.log.borrow().last_lsn(),
+            core.log.borrow().segments_left(),
+            self.replay.is_some(),
+            core.store.stopped(),
+        );
+        for peer in self.peers.values() {
+            out.push_str(&format!("\n    {peer:?}, {}", peer.waiting()));
+        }
+        out
     }
 
     /// The log, for tools and tests.
@@ -399,8 +427,13 @@ impl Shard {
             range: KeyRange::default(),
             peers: Vec::new(),
         };
+        let promised = match self.promises.get(&message.region) {
+            Some((peer, _)) if *peer > message.to.peer => return,
+            Some((peer, hard)) if *peer == message.to.peer => hard.clone(),
+            _ => HardState::default(),
+        };
         let machine = Machine::new(empty, message.to.peer, Index(0), 0);
-        let peer = Peer::new(&mut self.core, machine, HardState::default(), false);
+        let peer = Peer::new(&mut self.core, machine, promised, false);
         let region = message.region;
         self.enter(Box::new(peer));
         self.with(region, |peer, core| peer.receive(core, message));
@@ -709,6 +742,10 @@ impl Shard {
             Replayed::Grave(meta) => {
                 self.worked = true;
                 self.graves.insert(meta.region.id, meta.peer);
+            }
+            Replayed::Promise(region, peer, hard) => {
+                self.worked = true;
+                self.promises.insert(region, (peer, hard));
             }
             Replayed::More => self.worked = true,
             Replayed::Waits => {}

@@ -102,12 +102,18 @@ impl Peer {
         self.dirty = true;
     }
 
+    /// Forgets a snapshot that is or is being prepared; what is being sent goes on.
+    pub fn forget_snapshot(&mut self) {
+        self.plan = None;
+        self.exportable = None;
+        *self.node.store().prepared.borrow_mut() = Prepared::None;
+    }
+
     /// A snapshot that the log has been cut off beyond is of no use to anybody.
     pub fn drop_old_snapshot(&mut self, core: &Core) {
         let truncated = self.truncated(core).0;
         if self.exportable.as_ref().is_some_and(|ready| ready.index.0 < truncated) {
-            self.exportable = None;
-            *self.node.store().prepared.borrow_mut() = Prepared::None;
+            self.forget_snapshot();
         }
     }
 
@@ -120,8 +126,7 @@ impl Peer {
         let (Some(ready), true) = (usable, core.sending.len() < core.limits().snapshots_sending)
         else {
             if ready.is_some_and(|ready| ready.view.check().is_err()) {
-                self.exportable = None;
-                *self.node.store().prepared.borrow_mut() = Prepared::None;
+                self.forget_snapshot();
             }
             self.node.report_snapshot(to, SnapshotStatus::Failure);
             return;

@@ -166,6 +166,11 @@ impl Disk {
         self.files.values().map(|file| file.view.len() as u64).sum()
     }
 
+    /// What the capacity leaves.
+    pub fn free_bytes(&self) -> u64 {
+        self.capacity_bytes.saturating_sub(self.used_bytes())
+    }
+
     /// Makes an empty file; its name is durable after [`Disk::sync_names`].
     pub fn create(&mut self, name: &str) -> Result<(), DiskError> {
         if self.files.contains_key(name) {

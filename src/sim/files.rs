@@ -53,8 +53,11 @@ pub enum Work {
         len: u32,
     },
     /// An effect of the state store; a write of it may have begun.
-    Store(engine::effect::Effect, Option<WriteId>),
+    Store(engine::effect::Effect, Begun),
 }
+
+/// A write that has begun, or could not; none where the effect is no write.
+pub type Begun = Option<Result<WriteId, DiskError>>;
 
 fn failure(error: DiskError) -> Failure {
     match error {
@@ -125,14 +128,14 @@ impl Files {
         use engine::effect::Effect;
         let begun = match &effect {
             Effect::WriteManifest { offset, bytes, .. } => {
-                self.disk.start_write("manifest", *offset, bytes, Durability::Through).ok()
+                Some(self.disk.start_write("manifest", *offset, bytes, Durability::Through))
             }
             Effect::WriteTable {
                 table,
                 offset,
                 bytes,
                 ..
-            } => self.disk.start_write(&table_name(*table), *offset, bytes, Durability::Cached).ok(),
+            } => Some(self.disk.start_write(&table_name(*table), *offset, bytes, Durability::Cached)),
             _ => None,
         };
         (self.delay(), Work::Store(effect, begun))
@@ -202,17 +205,18 @@ impl Files {
     pub fn end_store(
         &mut self,
         effect: engine::effect::Effect,
-        begun: Option<WriteId>,
+        begun: Begun,
         tell: &mut dyn FnMut(Completion<'_>),
     ) {
         use engine::effect::Effect;
         let disk = &mut self.disk;
         let written = |disk: &mut Disk, name: &str| match begun {
-            Some(id) => {
+            Some(Ok(id)) => {
                 disk.finish_write(name, id);
                 Ok(())
             }
-            None => Err(Failure::NoSpace),
+            Some(Err(error)) => Err(failure(error)),
+            None => unreachable!("a write was begun, or refused"),
         };
         match effect {
             Effect::CreateManifest { bytes } => {
@@ -230,7 +234,7 @@ impl Files {
                 tell(Completion::ManifestSynced(outcome));
             }
             Effect::WriteManifest { write, .. } => {
-                let outcome = written(disk, "manifest").map_err(|_| Failure::Device { code: 5 });
+                let outcome = written(disk, "manifest");
                 tell(Completion::ManifestWritten { write, outcome });
             }
             Effect::CreateTable { table } => {

@@ -682,6 +682,11 @@ impl World {
             let store = host.store;
             let (log, engine) = match start::open(&self.plan, store, &mut host.files) {
                 Ok(opened) => opened,
+                // A process that finds no space to start ends, and is started again.
+                Err(_) if host.files.disk.free_bytes() < 1 << 20 => {
+                    self.end_process(node, true);
+                    return Ok(());
+                }
                 Err(why) => {
                     return Err(Violation::new("recovery", format!("store {store} does not open: {why}")));
                 }
@@ -792,12 +797,27 @@ impl World {
         }
     }
 
+    /// Drivers look now and then how much space there is.
+    fn tell_space(&mut self) {
+        for place in 0..self.stores.len() {
+            let at = self.at(self.stores[place].0);
+            if self.is_now(at) && !self.is_paused(at.node) {
+                let disk = &self.nodes[at.node].hosts[at.shard].files.disk;
+                let bytes_free = disk.free_bytes().min(1 << 30);
+                self.input(at, Input::Space { bytes_free });
+            }
+        }
+    }
+
     fn heal(&mut self) -> Verdict {
         self.healing_since = Some(self.now);
         self.tell(|| "all faults are over".into());
         self.net.heal();
         for node in 0..self.nodes.len() {
             self.nodes[node].paused_until = 0;
+            for host in &mut self.nodes[node].hosts {
+                host.files.disk.fail_writes_after(None);
+            }
             self.empty(node);
             self.start(node)?;
         }
@@ -808,7 +828,8 @@ impl World {
 
     fn client(&mut self, client: usize) {
         if self.clients[client].current.is_none() {
-            if self.healing_since.is_some() && self.is_well().is_ok() {
+            // They go on for a while after the faults, and then let the replicas catch up.
+            if self.healing_since.is_some_and(|since| self.now > since + 5 * SECOND) {
                 return;
             }
             let now = self.now;
@@ -981,6 +1002,9 @@ impl World {
 
     /// Looks at everything; whether all is over.
     fn look(&mut self) -> Result<bool, Violation> {
+        if self.figures.events % 7 == 0 {
+            self.tell_space();
+        }
         let statuses = self.statuses();
         for (store, status) in &statuses {
             self.pointers.look(*store, status)?;
@@ -993,18 +1017,27 @@ impl World {
         let Some(since) = self.healing_since else {
             return Ok(false);
         };
+        if self.now < since + 6 * SECOND {
+            return Ok(false);
+        }
         let clients_done = self.clients.iter().all(|client| client.current.is_none());
         match self.is_well() {
             Ok(()) if clients_done => Ok(true),
             Err(why) if self.now > since + HEALING => Err(Violation::new(
                 "liveness",
-                format!("after {} s without faults: {why}", HEALING / SECOND),
+                format!("after {} s without faults: {why}{}", HEALING / SECOND, self.describe()),
             )),
             _ if self.now > since + HEALING + 30 * SECOND => {
                 Err(Violation::new("liveness", "clients are never answered".into()))
             }
             _ => Ok(false),
         }
+    }
+
+    fn describe(&self) -> String {
+        let hosts = self.nodes.iter().flat_map(|node| &node.hosts);
+        let shards = hosts.filter_map(|host| host.shard.as_ref());
+        shards.map(|shard| format!("\n  {}", shard.describe())).collect()
     }
 
     /// Whether every region is led, and all its peers are there and equally far.
