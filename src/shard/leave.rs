@@ -104,10 +104,19 @@ impl Peer {
     pub fn told_gone(&mut self, core: &mut Core, from: PeerInfo, region: Region) {
         let stale = self.is_initialized() && region.epoch.conf_ver <= self.region().epoch.conf_ver
             && !matches!(self.stage, Stage::Leaving);
-        if stale || region.peer(self.id).is_some() || region.peer(from.peer).is_none() {
+        if stale || region.peer(self.id).is_some() {
             return;
         }
         self.meet(from);
+        if region.peer(from.peer).is_none() {
+            // It has gone as well: its word counts for nothing, but it knows whom to ask.
+            let before = self.contacts.len();
+            region.peers.iter().for_each(|info| self.meet(*info));
+            if self.contacts.len() > before {
+                self.ask_whether_gone(core);
+            }
+            return;
+        }
         let known = self.farewell.told.len();
         if self.farewell.note(from.peer, region) {
             self.destroy(core);

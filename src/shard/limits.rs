@@ -20,7 +20,7 @@ pub struct Limits {
     pub heartbeat_ticks: usize,
     /// The shortest election timeout; the longest is twice that.
     pub election_ticks: usize,
-    /// Nanoseconds that a lease lasts, at the most.
+    /// Nanoseconds that a lease lasts, at the most; 0: there are none, and every read asks a quorum.
     pub lease: u64,
     /// Clocks run faster or slower by no more than so many in a thousand.
     pub drift_per_mille: u64,

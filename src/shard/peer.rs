@@ -192,7 +192,11 @@ impl Peer {
         let window = Window::new(&core.log, region.id, hard, conf);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, window, &logger).expect("the configuration is sound");
-        let promise = limits.election_ticks as u64 * limits.tick;
+        // Where nobody trusts a lease, nobody has promised to keep quiet.
+        let promise = match limits.lease {
+            0 => 0,
+            _ => limits.election_ticks as u64 * limits.tick,
+        };
         let (vote_lsn, incarnation) = (core.durable(), core.incarnate());
         let mut peer = Peer {
             id: machine.peer,

@@ -237,7 +237,23 @@ impl Current {
         }
     }
 
+    /// A bounded step. A rotation may follow any of them, so each ends with telling the store how far
+    /// this region is: or tables would hold what the next replay applies again.
     fn step(&mut self, core: &mut Core) -> Result<Stepped, String> {
+        let before = self.machine.applied;
+        let stepped = self.step_on(core);
+        if self.machine.applied > before {
+            core.store.advance(
+                self.machine.region.id.in_store(),
+                self.machine.peer.in_store(),
+                self.machine.applied.in_store(),
+                coracle_engine::progress::Clock(self.machine.clock),
+            );
+        }
+        stepped
+    }
+
+    fn step_on(&mut self, core: &mut Core) -> Result<Stepped, String> {
         for _ in 0..core.limits().apply_entries {
             match self.machine.apply(&mut core.store, None) {
                 Ok(_) => {}
@@ -286,14 +302,6 @@ impl Current {
         log.keep(region.in_log(), &self.tail);
         log.applied(region.in_log(), applied.0);
         drop(log);
-        if !matches!(self.meta.state, State::Applying { .. }) {
-            core.store.advance(
-                region.in_store(),
-                self.machine.peer.in_store(),
-                applied.in_store(),
-                coracle_engine::progress::Clock(self.machine.clock),
-            );
-        }
         let mut peer = Peer::new(core, self.machine, self.hard, true);
         if peer.region().peer(peer.id).is_none() {
             peer.stage = Stage::Leaving;

@@ -26,7 +26,7 @@ use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
 use super::peer::{Destroying, Peer, Stage};
 use super::recover::{INITIAL_INDEX, INITIAL_TERM, Replay, Replayed};
-use super::region::Region;
+use super::region::{PeerInfo, Region, Role};
 use super::replicate::is_initial;
 use super::request::{Body, Request};
 use super::restore::{Receiving, RestoreStep};
@@ -50,8 +50,8 @@ pub struct Shard {
     peers: BTreeMap<RegionId, Box<Peer>>,
     /// Regions by the first key of their range.
     routes: BTreeMap<Vec<u8>, RegionId>,
-    /// Regions that are gone from here, by the greatest peer id that was here.
-    graves: BTreeMap<RegionId, PeerId>,
+    /// Regions that are gone from here, as the last peer here knew them.
+    graves: BTreeMap<RegionId, (PeerId, Region)>,
     /// What peers without content have promised in earlier lives.
     promises: BTreeMap<RegionId, (PeerId, HardState)>,
     /// Regions with something to do in the next turn.
@@ -59,6 +59,8 @@ pub struct Shard {
     /// Regions that wait for blocks.
     blocked: BTreeSet<RegionId>,
     replay: Option<Replay>,
+    /// Regions that begin here, until the log takes them.
+    founding: Vec<Region>,
     next_tick: u64,
     last_write: u64,
     worked: bool,
@@ -112,6 +114,7 @@ impl Shard {
             dirty: BTreeSet::new(),
             blocked: BTreeSet::new(),
             replay,
+            founding: Vec::new(),
             next_tick: now.mono + tick,
             last_write: now.mono,
             worked: true,
@@ -121,9 +124,16 @@ impl Shard {
     }
 
     /// The first peers of regions, each the only one of its region. For a shard whose log is empty; all
-    /// of them become durable together.
+    /// of them become durable together, as soon as the log takes them.
     pub fn bootstrap(&mut self, regions: Vec<Region>) {
-        for region in regions {
+        self.founding = regions;
+    }
+
+    fn found(&mut self) {
+        if self.founding.is_empty() || !self.core.log.borrow().has_room(4096, 2 * self.founding.len()) {
+            return;
+        }
+        for region in std::mem::take(&mut self.founding) {
             let info = *region.on_store(self.core.me()).expect("a peer here");
             let hard = HardState {
                 term: INITIAL_TERM,
@@ -160,7 +170,7 @@ impl Shard {
 
     /// Whether the replay is over.
     pub fn is_open(&self) -> bool {
-        self.replay.is_none() && !self.core.stopped
+        self.replay.is_none() && self.founding.is_empty() && !self.core.stopped
     }
 
     /// Whether more can be done without any input.
@@ -190,7 +200,7 @@ impl Shard {
         let core = &self.core;
         let mut out = format!(
             "store {}: full {}, proposed {} bytes, reads {}, sending {}, receiving {:?}, releases {}, durable {} of {}, \
-             segments left {}, replaying {}, stopped {:?}",
+             segments left {} beside {} held by {:?}, replaying {}, stopped {:?}",
             core.me(),
             core.store.is_full(),
             core.proposed_bytes,
@@ -201,6 +211,8 @@ impl Shard {
             core.durable(),
             core.log.borrow().last_lsn(),
             core.log.borrow().segments_left(),
+            core.log.borrow().live_segments(),
+            core.log.borrow().oldest_holders(4),
             self.replay.is_some(),
             core.store.stopped(),
         );
@@ -338,7 +350,21 @@ impl Shard {
                 });
             }
             PeerMessage::AmIGone { region, from, .. } => {
-                self.with(region, |peer, core| peer.tell_gone(core, from));
+                let here = self.with(region, |peer, core| peer.tell_gone(core, from));
+                // Who has gone itself knows who stayed.
+                if let (None, Some((peer, last))) = (here, self.graves.get(&region)) {
+                    let info = PeerInfo {
+                        peer: *peer,
+                        store: self.core.me(),
+                        role: Role::Learner,
+                    };
+                    let message = PeerMessage::Gone {
+                        region: last.clone(),
+                        from: info,
+                        to: from.peer,
+                    };
+                    self.core.send(from.store, message);
+                }
             }
             PeerMessage::ReadIndex { region, from, to, attempt } => {
                 self.with(region, |peer, core| {
@@ -412,7 +438,7 @@ impl Shard {
 
     /// A message for a peer that is not here may create it.
     fn create(&mut self, message: RaftMessage) {
-        let buried = self.graves.get(&message.region).copied().unwrap_or_default();
+        let buried = self.graves.get(&message.region).map(|(peer, _)| *peer).unwrap_or_default();
         if message.to.peer <= buried || !is_initial(&message.message) {
             return;
         }
@@ -712,6 +738,9 @@ impl Shard {
             return;
         }
         self.replay();
+        if self.replay.is_none() {
+            self.found();
+        }
         for region in std::mem::take(&mut self.dirty) {
             self.with(region, Peer::turn);
         }
@@ -741,7 +770,7 @@ impl Shard {
             }
             Replayed::Grave(meta) => {
                 self.worked = true;
-                self.graves.insert(meta.region.id, meta.peer);
+                self.graves.insert(meta.region.id, (meta.peer, meta.region));
             }
             Replayed::Promise(region, peer, hard) => {
                 self.worked = true;
@@ -805,7 +834,7 @@ impl Shard {
         let gone: Vec<_> = self.peers.values().filter(|peer| over(peer)).map(|peer| peer.region_id()).collect();
         for region in gone {
             let peer = self.peers.remove(&region).expect("just seen");
-            self.graves.insert(region, peer.id);
+            self.graves.insert(region, (peer.id, peer.region().clone()));
             self.routes.retain(|_, other| *other != region);
             if let Some(receiving) = self.core.receiving.remove(&region) {
                 receiving.abandon(&mut self.core);

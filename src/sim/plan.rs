@@ -45,6 +45,10 @@ pub struct Plan {
     pub partitions: u64,
     /// Mean time between two crashes of a node; 0: none.
     pub crashes: u64,
+    /// Of a hundred nodes that have just voted or begun to lead, so many crash soon after.
+    pub crash_after_vote: u64,
+    /// The longest time that a node stays down.
+    pub down: u64,
     /// Mean time between two pauses of a node; 0: none.
     pub pauses: u64,
     /// Mean time between two full disks; 0: none.
@@ -84,6 +88,13 @@ impl Plan {
         let failing_disks = on(&mut chance, 6000, 20_000);
         let clocks_sound = chance.below(6) != 0;
         let small = chance.below(4) != 0;
+        let crash_after_vote = if chance.below(3) == 0 { 5 + chance.below(25) } else { 0 };
+        let down = if chance.toss() { 2 * SECOND } else { 40 * MILLISECOND };
+        let mut limits = if small { Limits::SMALL } else { Limits::DEFAULT };
+        if chance.below(3) == 0 {
+            // Without leases every read asks a quorum, and nobody keeps quiet after a start.
+            limits.lease = 0;
+        }
         Plan {
             seed,
             chaos,
@@ -92,7 +103,7 @@ impl Plan {
             shards,
             replicas,
             regions: 1 + chance.below(3) as usize,
-            clients: 2 + chance.below(6) as usize,
+            clients: 3 + chance.below(8) as usize,
             keys: 2 + chance.below(4) as usize,
             disk_latency: match fast_disk {
                 true => (20_000, 200_000),
@@ -119,10 +130,9 @@ impl Plan {
             drift_per_mille: if clocks_sound { 45 } else { 300 },
             clocks_sound,
             small_files: small,
-            limits: match small {
-                true => Limits::SMALL,
-                false => Limits::DEFAULT,
-            },
+            limits,
+            crash_after_vote,
+            down,
         }
     }
 }

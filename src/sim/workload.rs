@@ -53,7 +53,6 @@ pub struct Client {
     keys: usize,
     regions: usize,
     counted: u64,
-    sound: bool,
 }
 
 /// What a client does next.
@@ -77,7 +76,17 @@ impl Client {
             keys: plan.keys,
             regions: plan.regions,
             counted: 0,
-            sound: plan.clocks_sound,
+        }
+    }
+
+    /// How long it waits for an answer: a reader soon looks elsewhere, a writer wants to know.
+    pub fn patience(&mut self) -> u64 {
+        let reads = self.current.as_ref().is_some_and(|current| {
+            current.operations.iter().all(|operation| operation.kind == Kind::Get)
+        });
+        match reads && self.chance.toss() {
+            true => SECOND / 2,
+            false => PATIENCE,
         }
     }
 
@@ -139,7 +148,6 @@ impl Client {
             }
         };
         let reads = operations.iter().all(|operation| operation.kind == Kind::Get);
-        // Where clocks are beyond their bound, reads must not trust a lease: a follower asks a quorum…
         let any = reads && (self.chance.below(4) == 0);
         self.current = Some(Current {
             operations,
@@ -151,7 +159,6 @@ impl Client {
             request: None,
             deadline: now + PATIENCE,
         });
-        let _ = self.sound;
     }
 
     /// An answer has come, or none will; what is known of the operation now is put into `history`.
@@ -165,6 +172,9 @@ impl Client {
             Some(Err(error)) => error.leaves_open(),
             Some(Ok(_)) => false,
         };
+        if unknown && current.operations.iter().all(|operation| operation.kind == Kind::Get) {
+            return Next::Another;
+        }
         if unknown {
             for mut operation in current.operations {
                 operation.outcome = Outcome::Unknown;

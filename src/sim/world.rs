@@ -75,6 +75,7 @@ enum Event {
     Look,
     Operate,
     Crash,
+    CrashSoon(At),
     Pause,
     Part,
     Join,
@@ -374,6 +375,11 @@ impl World {
                     self.crash(node);
                 }
             }
+            Event::CrashSoon(at) => {
+                if self.is_now(at) && self.healing_since.is_none() {
+                    self.crash(at.node);
+                }
+            }
             Event::Pause => {
                 if self.again(self.plan.pauses, Event::Pause) {
                     let node = self.any_node();
@@ -547,6 +553,14 @@ impl World {
         Ok(())
     }
 
+    /// A node that has just promised something is where a crash hurts most.
+    fn crash_soon(&mut self, at: At) {
+        if self.plan.crash_after_vote > 0 && self.chance.below(100) < self.plan.crash_after_vote {
+            let delay = self.chance.below(3 * self.plan.disk_latency.1);
+            self.after(delay, Event::CrashSoon(at));
+        }
+    }
+
     /// Carries out an effect; why the shard has stopped, if it has.
     fn carry(&mut self, at: At, store: StoreId, effect: Effect) -> Result<Option<String>, Violation> {
         match effect {
@@ -574,6 +588,9 @@ impl World {
                 let there = self.at(to).node;
                 self.mix(to.0 << 8 | 3);
                 if let PeerMessage::Raft(raft) = &message {
+                    if raft.message.get_msg_type() == raft::eraftpb::MessageType::MsgRequestVoteResponse {
+                        self.crash_soon(at);
+                    }
                     self.mix(raft.message.index << 16 ^ raft.message.term << 8 ^ raft.message.msg_type as u64);
                     self.tell(|| {
                         let raft = &raft.message;
@@ -627,6 +644,7 @@ impl World {
                 Observation::Leads { region, peer, term } => {
                     self.tell(|| format!("store {store}: peer {peer} leads region {region} in term {term}"));
                     self.mix(term.0 << 8 | 5);
+                    self.crash_soon(at);
                     self.election.leads(region, term, peer)?;
                     let shard = self.nodes[at.node].hosts[at.shard].shard.as_ref();
                     let status = shard.map(Shard::statuses).unwrap_or_default();
@@ -778,7 +796,7 @@ impl World {
         for (region, peer) in orphans {
             self.matching.restarted(region, peer);
         }
-        let delay = 50 * MILLISECOND + self.chance.below(2 * SECOND);
+        let delay = MILLISECOND + self.chance.below(self.plan.down);
         self.after(delay, Event::Start(node));
     }
 
@@ -840,7 +858,7 @@ impl World {
         let believed = self.clients[client].believed[self.clients[client].region];
         let freshness = self.clients[client].current.as_ref().map(|current| current.freshness);
         // A read of any replica goes anywhere; now and then a client tries its luck, too.
-        let store = match freshness == Some(Freshness::AnyReplica) || self.chance.below(12) == 0 {
+        let store = match freshness == Some(Freshness::AnyReplica) || self.chance.below(6) == 0 {
             true => self.stores[self.chance.below(self.stores.len() as u64) as usize].0,
             false => believed,
         };
@@ -853,7 +871,8 @@ impl World {
             client,
             store,
         });
-        self.after(super::workload::PATIENCE, Event::GiveUp(client, request));
+        let patience = self.clients[client].patience();
+        self.after(patience, Event::GiveUp(client, request));
     }
 
     fn arrives(&mut self, request: RequestId, client: usize, store: StoreId) {

@@ -21,13 +21,14 @@ type Value = Option<Vec<u8>>;
 fn apply(value: &Value, kind: &Kind, seen: Option<&Seen>) -> Option<Value> {
     match (kind, seen) {
         (Kind::Get, Some(Seen::Value(found))) => (found == value).then(|| value.clone()),
-        (Kind::Put(new), _) => Some(Some(new.clone())),
-        (Kind::Delete, _) => Some(None),
+        (Kind::Put(new), None | Some(Seen::Done)) => Some(Some(new.clone())),
+        (Kind::Delete, None | Some(Seen::Done)) => Some(None),
         (Kind::CompareAndPut { expected, new }, seen) => {
             let held = expected == value;
             let agrees = match seen {
                 Some(Seen::Compared { held: told, previous }) => *told == held && previous == value,
-                _ => true,
+                Some(_) => false,
+                None => true,
             };
             let after = if held { new.clone() } else { value.clone() };
             agrees.then_some(after)
@@ -40,7 +41,8 @@ fn apply(value: &Value, kind: &Kind, seen: Option<&Seen>) -> Option<Value> {
             let sum = before + delta;
             let agrees = match seen {
                 Some(Seen::Counter(told)) => *told == sum,
-                _ => true,
+                Some(_) => false,
+                None => true,
             };
             agrees.then(|| Some(sum.to_string().into_bytes()))
         }
