@@ -184,6 +184,9 @@ impl Peer {
 
     /// A change of the peers is in front: its meta is written, and applying stops until it is durable.
     fn apply_change(&mut self, core: &mut Core) -> bool {
+        if !core.has_room_for_state() {
+            return false;
+        }
         let front = self.machine.queue.front().expect("a change in front");
         let (index, term) = (Index(front.index), Term(front.term));
         let checksum = if core.options.observe { entry::checksum(front) } else { 0 };
@@ -267,7 +270,7 @@ impl Peer {
     /// The log may be cut off behind an entry.
     fn truncate(&mut self, core: &mut Core, index: Index, term: Term) {
         let before = self.truncated(core);
-        if index.0 <= before.0 || index > self.machine.applied {
+        if index.0 <= before.0 || index > self.machine.applied || !core.has_room_for_state() {
             return;
         }
         let known = core.log.borrow().term(self.region_id().in_log(), index.0);

@@ -143,6 +143,12 @@ impl Core {
         }
     }
 
+    /// Whether the log takes a meta and a hard state of any size. Where even its reserve is used up, as on
+    /// a full disk, whoever wants to write one waits for a later tick.
+    pub fn has_room_for_state(&self) -> bool {
+        self.log.borrow().has_room_for_states(16 << 10, 4)
+    }
+
     /// Writes a peer's meta; nothing that depends on it happens before the returned batch is durable.
     pub fn write_meta(
         &mut self,

@@ -459,6 +459,12 @@ pub fn is_sound(entry: &eraftpb::Entry) -> bool {
     }
 }
 
+/// Whether an entry holds commands of clients.
+pub fn has_commands(entry: &eraftpb::Entry) -> bool {
+    entry.get_entry_type() == eraftpb::EntryType::EntryNormal
+        && matches!(entry.data.first(), Some(&(COMMANDS | READING_COMMANDS)))
+}
+
 /// What checkers compare of an entry.
 pub fn checksum(entry: &eraftpb::Entry) -> u32 {
     let mut hasher = crc32fast::Hasher::new();

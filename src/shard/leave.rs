@@ -146,6 +146,9 @@ impl Peer {
         };
         let region = self.region_id();
         let before = step;
+        if !core.has_room_for_state() {
+            return;
+        }
         match step {
             Destroying::Asked => {
                 if self.is_initialized() && !core.breaks(Mutant::NoCheckpoint) {

@@ -8,6 +8,13 @@ pub const KEY_BYTES_MAX: usize = 4 << 10;
 /// No value is longer.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
+/// With fewer segments left, no proposal is taken: the rest is for terms, truncation and followers.
+pub const SEGMENTS_FOR_PROPOSALS: u32 = 3;
+
+/// With fewer segments left, a follower takes no commands either: a region without a quorum, whose old
+/// entries hold the log, needs some for its next leader.
+pub const SEGMENTS_FOR_APPENDS: u32 = 2;
+
 /// No entry is longer.
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 

@@ -40,6 +40,9 @@ impl Peer {
                 // The log is full: truncation makes room, and every tick looks again.
                 return;
             }
+            if !core.has_room_for_state() {
+                return;
+            }
             let ready = self.node.ready();
             self.take(core, ready);
         }

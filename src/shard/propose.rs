@@ -6,7 +6,7 @@ use super::core::Core;
 use super::entry;
 use super::error::Error;
 use super::ids::{Index, PeerId, RequestId};
-use super::limits::{ENTRY_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::limits::{ENTRY_BYTES_MAX, KEY_BYTES_MAX, SEGMENTS_FOR_PROPOSALS, VALUE_BYTES_MAX};
 use super::membership::Change;
 use super::peer::{Peer, Proposal, Stage};
 use super::region::Epoch;
@@ -335,7 +335,8 @@ impl Core {
         {
             return Err(Error::ServerIsBusy("the shard has too much under way"));
         }
-        if !self.log.borrow().has_room(self.proposed_bytes + bytes, 64) {
+        let few = self.log.borrow().segments_left() < SEGMENTS_FOR_PROPOSALS;
+        if few || !self.log.borrow().has_room(self.proposed_bytes + bytes, 64) {
             return Err(match self.log.borrow().is_starved() {
                 true => Error::DiskFull,
                 false => Error::ServerIsBusy("the log is full"),

@@ -8,6 +8,7 @@ use raft::eraftpb::{Message, MessageType};
 use super::core::Core;
 use super::entry;
 use super::ids::PeerId;
+use super::limits::SEGMENTS_FOR_APPENDS;
 use super::message::{PeerMessage, RaftMessage};
 use super::peer::{Peer, Stage};
 use super::region::{PeerInfo, Role};
@@ -100,6 +101,10 @@ impl Peer {
         match message.get_msg_type() {
             MessageType::MsgAppend => {
                 if self.machine.queue_bytes > core.limits().unapplied_bytes {
+                    return false;
+                }
+                let few = core.log.borrow().segments_left() < SEGMENTS_FOR_APPENDS;
+                if few && message.entries.iter().any(entry::has_commands) {
                     return false;
                 }
                 let mut before = (message.index, message.log_term);

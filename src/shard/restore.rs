@@ -246,6 +246,9 @@ impl Peer {
             return;
         };
         let durable = core.log.borrow().durable_lsn();
+        if !core.has_room_for_state() {
+            return;
+        }
         match restoring.step {
             RestoreStep::Freeze if initialized && !core.breaks(Mutant::NoCheckpoint) => {
                 core.rotation_wanted = true;
@@ -343,8 +346,13 @@ impl Peer {
 
     /// The tables are in: "normal" is written.
     pub fn ingested(&mut self, core: &mut Core) {
-        if !matches!(self.stage, Stage::Restoring(_)) {
+        let Stage::Restoring(restoring) = &mut self.stage else {
             // It was told to go meanwhile.
+            return;
+        };
+        if !core.has_room_for_state() {
+            // The store knows that it is in: it is asked again.
+            restoring.step = RestoreStep::Ingest;
             return;
         }
         let meta = self.meta(State::Normal);

@@ -976,7 +976,10 @@ impl Peer {
 
     /// Cuts the log off here, as far as the tables hold it: when space is short.
     pub fn truncate_here(&mut self, core: &mut Core) {
-        if !matches!(self.stage, Stage::Normal) || self.changing.is_some() {
+        if !matches!(self.stage, Stage::Normal)
+            || self.changing.is_some()
+            || !core.has_room_for_state()
+        {
             return;
         }
         let id = (self.region_id().in_store(), self.id.in_store());

@@ -20,7 +20,7 @@ impl Peer {
             self.node.tick();
             self.draw(core);
         }
-        self.dirty |= self.node.has_ready();
+        self.dirty |= self.node.has_ready() || !self.machine.queue.is_empty();
         self.check_reads(core);
         self.check_proposals(core);
         self.check_membership(core);

@@ -565,6 +565,7 @@ impl World {
     fn carry(&mut self, at: At, store: StoreId, effect: Effect) -> Result<Option<String>, Violation> {
         match effect {
             Effect::Log(effect) => {
+                self.tell(|| format!("store {store} log: {effect:?}"));
                 let host = &mut self.nodes[at.node].hosts[at.shard];
                 let shard = host.shard.as_mut().expect("a running shard");
                 let mut bytes = Vec::new();

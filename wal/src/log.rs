@@ -488,7 +488,11 @@ impl Log {
         }
         let ahead = self.pending.len_with(bytes + RECORD_BYTES_MAX * records) as u64;
         let batch_max = u64::from(self.limits.batch_bytes_max);
-        if ahead <= batch_max && ahead <= u64::from(self.active_room()) {
+        // Once states have begun a segment of the reserve, its room is theirs as well.
+        let theirs = entries
+            && self.opening_is_over()
+            && self.pool.free_count() < self.limits.segments_reserved;
+        if ahead <= batch_max && ahead <= u64::from(self.active_room()) && !theirs {
             return Ok(());
         }
         // A batch never spans two segments, so the end of each may go unused.
@@ -516,6 +520,15 @@ impl Log {
     pub fn has_room(&self, bytes: u64, entries: usize) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX / 2);
         self.admit(bytes.saturating_add(8 * entries), entries, true).is_ok()
+    }
+
+    /// Whether so many states of so many bytes together would be taken.
+    pub fn has_room_for_states(&self, bytes: usize, states: usize) -> bool {
+        self.admit(bytes, states, false).is_ok()
+    }
+
+    fn opening_is_over(&self) -> bool {
+        self.stage == Opening::Open
     }
 
     /// Seals what was gathered if a payload more would not fit its batch.
