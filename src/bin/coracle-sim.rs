@@ -36,7 +36,9 @@ struct Arguments {
 
 fn seconds(text: &str) -> Result<u64, String> {
     let number = text.strip_suffix('s').unwrap_or(text);
-    let seconds: u64 = number.parse().map_err(|_| format!("{text} is no number of seconds, such as 60s"))?;
+    let seconds: u64 = number
+        .parse()
+        .map_err(|_| format!("{text} is no number of seconds, such as 60s"))?;
     Ok(seconds * SECOND)
 }
 
@@ -57,7 +59,10 @@ fn main() -> ExitCode {
         },
     };
     let replay = |seed: u64| {
-        let mutant = arguments.mutant.as_ref().map(|name| format!(" --mutant {name}"));
+        let mutant = arguments
+            .mutant
+            .as_ref()
+            .map(|name| format!(" --mutant {name}"));
         format!(
             "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{} --trace",
             arguments.chaos / SECOND,
@@ -84,9 +89,22 @@ fn main() -> ExitCode {
         println!(
             "seed {seed}: {} nodes × {} shards, {:.1} s, {} events, {} operations ({} unknown), {} elections, {} entries, \
              {} snapshots, {} changes, {} peers gone; {} crashes, {} pauses, {} partitions, {} full and {} failing disks",
-            plan.nodes, plan.shards, figures.time as f64 / SECOND as f64, figures.events, figures.known,
-            figures.unknown, figures.elections, figures.entries, figures.snapshots, figures.operations, figures.destroyed,
-            figures.crashes, figures.pauses, figures.partitions, figures.full_disks, figures.failing_disks
+            plan.nodes,
+            plan.shards,
+            figures.time as f64 / SECOND as f64,
+            figures.events,
+            figures.known,
+            figures.unknown,
+            figures.elections,
+            figures.entries,
+            figures.snapshots,
+            figures.operations,
+            figures.destroyed,
+            figures.crashes,
+            figures.pauses,
+            figures.partitions,
+            figures.full_disks,
+            figures.failing_disks
         );
         println!("hash {:016x}", figures.hash);
         add(&mut sum, &figures);
@@ -98,7 +116,10 @@ fn main() -> ExitCode {
             }
         }
         if let Some(violation) = failed {
-            println!("seed {seed} VIOLATION {violation}\n  replay: {}", replay(seed));
+            println!(
+                "seed {seed} VIOLATION {violation}\n  replay: {}",
+                replay(seed)
+            );
             violations += 1;
             if !arguments.all {
                 break;
@@ -109,8 +130,19 @@ fn main() -> ExitCode {
         println!(
             "{:.1} virtual minutes, {} operations ({} unknown), {} elections, {} entries, {} snapshots, {} changes, {} peers gone, \
              {} crashes, {} pauses, {} partitions, {} full and {} failing disks, {violations} violations",
-            sum.time as f64 / SECOND as f64 / 60.0, sum.known, sum.unknown, sum.elections, sum.entries, sum.snapshots,
-            sum.operations, sum.destroyed, sum.crashes, sum.pauses, sum.partitions, sum.full_disks, sum.failing_disks
+            sum.time as f64 / SECOND as f64 / 60.0,
+            sum.known,
+            sum.unknown,
+            sum.elections,
+            sum.entries,
+            sum.snapshots,
+            sum.operations,
+            sum.destroyed,
+            sum.crashes,
+            sum.pauses,
+            sum.partitions,
+            sum.full_disks,
+            sum.failing_disks
         );
     }
     match violations {

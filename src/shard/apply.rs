@@ -3,8 +3,8 @@
 //! What was proposed here is answered by index **and** term: an entry of another term at the index
 //! proves that the proposed one is not applied and never will be.
 
-use raft::eraftpb::ConfChangeV2;
 use raft::StateRole;
+use raft::eraftpb::ConfChangeV2;
 
 use super::core::{Core, Release};
 use super::door::{Effect, Report};
@@ -43,7 +43,9 @@ impl Peer {
     fn applied(&mut self, core: &mut Core) {
         let applied = self.machine.applied;
         self.node.advance_apply_to(applied.0);
-        core.log.borrow_mut().applied(self.region_id().in_log(), applied.0);
+        core.log
+            .borrow_mut()
+            .applied(self.region_id().in_log(), applied.0);
         core.store.advance(
             self.region_id().in_store(),
             self.id.in_store(),
@@ -58,7 +60,11 @@ impl Peer {
             return false;
         };
         let (index, term) = (Index(front.index), Term(front.term));
-        let checksum = if core.options.observe { entry::checksum(front) } else { 0 };
+        let checksum = if core.options.observe {
+            entry::checksum(front)
+        } else {
+            0
+        };
         self.drop_stale(core, index, term);
         let mine = self
             .proposals
@@ -88,14 +94,19 @@ impl Peer {
             checksum,
         });
         match applied {
-            Applied::Began | Applied::Commands | Applied::ComputeHash => {}
+            Applied::Began | Applied::Commands => {}
+            Applied::ComputeHash => self.begin_hash(core),
             Applied::Refused => {
                 let current = vec![self.region().clone()];
-                self.answer(core, index, |_| Err(Error::EpochNotMatch { current: current.clone() }));
+                self.answer(core, index, |_| {
+                    Err(Error::EpochNotMatch {
+                        current: current.clone(),
+                    })
+                });
                 return true;
             }
             Applied::Truncate { index, term } => self.truncate(core, index, term),
-            Applied::VerifyHash { .. } => {}
+            Applied::VerifyHash { index, hash } => self.verify_hash(core, index, hash),
         }
         let mut writes = outcomes.writes.into_iter();
         let requests = outcomes.requests;
@@ -115,7 +126,8 @@ impl Peer {
     fn drop_stale(&mut self, core: &mut Core, index: Index, term: Term) {
         let by_index = core.breaks(Mutant::AnswerByIndex);
         while let Some(front) = self.proposals.front() {
-            let lost = front.index < index || (front.index == index && front.term != term && !by_index);
+            let lost =
+                front.index < index || (front.index == index && front.term != term && !by_index);
             if !lost {
                 return;
             }
@@ -126,7 +138,11 @@ impl Peer {
 
     /// Answers whoever proposed the entry at `index`.
     fn answer(&mut self, core: &mut Core, index: Index, respond: impl FnMut(usize) -> Response) {
-        if self.proposals.front().is_some_and(|front| front.index == index) {
+        if self
+            .proposals
+            .front()
+            .is_some_and(|front| front.index == index)
+        {
             let proposal = self.proposals.pop_front().expect("just seen");
             self.settle(core, proposal, respond);
         }
@@ -189,7 +205,11 @@ impl Peer {
         }
         let front = self.machine.queue.front().expect("a change in front");
         let (index, term) = (Index(front.index), Term(front.term));
-        let checksum = if core.options.observe { entry::checksum(front) } else { 0 };
+        let checksum = if core.options.observe {
+            entry::checksum(front)
+        } else {
+            0
+        };
         let (region, peer) = (self.region_id(), self.id);
         let change = Change::decode(&front.context);
         let applicable = change.and_then(|change| {
@@ -213,7 +233,11 @@ impl Peer {
             Err(_) => {
                 // The same on every replica: nothing changes.
                 let current = vec![self.region().clone()];
-                self.answer(core, index, |_| Err(Error::EpochNotMatch { current: current.clone() }));
+                self.answer(core, index, |_| {
+                    Err(Error::EpochNotMatch {
+                        current: current.clone(),
+                    })
+                });
                 return true;
             }
         };
@@ -243,7 +267,10 @@ impl Peer {
         // A snapshot of the old peers is of no use to a new one.
         self.forget_snapshot();
         let conf: ConfChangeV2 = changing.change.in_raft();
-        let agreed = self.node.apply_conf_change(&conf).expect("the change was checked");
+        let agreed = self
+            .node
+            .apply_conf_change(&conf)
+            .expect("the change was checked");
         debug_assert_eq!(
             agreed.voters.len(),
             super::meta::conf_state(self.region()).voters.len(),
@@ -289,6 +316,7 @@ impl Peer {
         let error = Error::Corrupt(why.clone());
         self.proposals_over(core, &error);
         self.reads_over(core, &error);
-        core.effects.push(Effect::Report(Report::Quarantined { region, why }));
+        core.effects
+            .push(Effect::Report(Report::Quarantined { region, why }));
     }
 }

@@ -43,8 +43,6 @@ pub struct Core {
     pub options: ShardOptions,
     /// The time of the input in hand.
     pub now: Time,
-    /// When the shard was opened.
-    pub started: u64,
     /// The log.
     pub log: Rc<RefCell<wal::Log>>,
     /// The state store.
@@ -167,14 +165,19 @@ impl Core {
         let lsn = log.last_lsn();
         drop(log);
         if let Err(refused) = written {
-            self.stop(format!("a meta of region {} was refused: {refused}", meta.region.id));
+            self.stop(format!(
+                "a meta of region {} was refused: {refused}",
+                meta.region.id
+            ));
         }
         lsn
     }
 
     /// A batch releases something when it is durable: at once, if it is.
     pub fn release(&mut self, release: Release) {
-        let place = self.releases.partition_point(|other| other.lsn <= release.lsn);
+        let place = self
+            .releases
+            .partition_point(|other| other.lsn <= release.lsn);
         self.releases.insert(place, release);
     }
 }

@@ -19,6 +19,10 @@ use super::request::{Request, Response};
 
 /// Something that has happened.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an input is handed over and gone, never kept"
+)]
 pub enum Input<'a> {
     /// Time has passed, and perhaps nothing else.
     Clock,
@@ -68,6 +72,10 @@ pub enum Input<'a> {
 
 /// Something the world should do.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "effects live for one turn, in one buffer that is used again"
+)]
 pub enum Effect {
     /// For the files of the log.
     Log(wal::Effect),

@@ -312,11 +312,26 @@ pub struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the same as in a request, with stored values")]
 pub enum Command<'a> {
-    Put { key: &'a [u8], stored: &'a [u8] },
-    Delete { key: &'a [u8] },
-    DeleteRange { start: &'a [u8], limit: &'a [u8] },
-    CompareAndPut { key: &'a [u8], expected: Option<&'a [u8]>, stored: Option<&'a [u8]> },
-    Add { key: &'a [u8], delta: i64 },
+    Put {
+        key: &'a [u8],
+        stored: &'a [u8],
+    },
+    Delete {
+        key: &'a [u8],
+    },
+    DeleteRange {
+        start: &'a [u8],
+        limit: &'a [u8],
+    },
+    CompareAndPut {
+        key: &'a [u8],
+        expected: Option<&'a [u8]>,
+        stored: Option<&'a [u8]>,
+    },
+    Add {
+        key: &'a [u8],
+        delta: i64,
+    },
 }
 
 impl<'a> Command<'a> {

@@ -91,17 +91,25 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotLeader { region, leader: Some(leader) } => write!(
+            Error::NotLeader {
+                region,
+                leader: Some(leader),
+            } => write!(
                 out,
                 "region {region} is led by peer {} on store {}",
                 leader.peer, leader.store
             ),
-            Error::NotLeader { region, leader: None } => {
+            Error::NotLeader {
+                region,
+                leader: None,
+            } => {
                 write!(out, "region {region} has no known leader at the moment")
             }
             Error::EpochNotMatch { current } => {
                 write!(out, "the region has changed; now there are")?;
-                current.iter().try_for_each(|region| write!(out, " {region}"))
+                current
+                    .iter()
+                    .try_for_each(|region| write!(out, " {region}"))
             }
             Error::RegionNotFound(region) => write!(out, "region {region} is not on this store"),
             Error::KeyNotInRegion { region, key } => {

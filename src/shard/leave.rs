@@ -47,11 +47,15 @@ impl Farewell {
         let newest = self.region.as_ref().expect("just set");
         let voters = |votes: fn(&PeerInfo) -> bool| {
             let all: Vec<_> = newest.peers.iter().filter(|info| votes(info)).collect();
-            let told = all.iter().filter(|info| self.told.contains_key(&info.peer)).count();
+            let told = all
+                .iter()
+                .filter(|info| self.told.contains_key(&info.peer))
+                .count();
             all.is_empty() || told * 2 > all.len()
         };
         let joint = newest.is_joint();
-        voters(|info| info.role.votes_after()) && (!joint || voters(|info| info.role.votes_before()))
+        voters(|info| info.role.votes_after())
+            && (!joint || voters(|info| info.role.votes_before()))
     }
 }
 
@@ -74,14 +78,27 @@ impl Peer {
         let region = self.region_id();
         let (from, epoch) = (self.info(core), self.region().epoch);
         let mut known: BTreeMap<PeerId, _> = self.contacts.clone();
-        known.extend(self.region().peers.iter().map(|info| (info.peer, info.store)));
+        known.extend(
+            self.region()
+                .peers
+                .iter()
+                .map(|info| (info.peer, info.store)),
+        );
         if let Some(newest) = &self.farewell.region {
             known.extend(newest.peers.iter().map(|info| (info.peer, info.store)));
         }
         let me = core.me();
-        let stores: std::collections::BTreeSet<_> = known.into_values().filter(|store| *store != me).collect();
+        let stores: std::collections::BTreeSet<_> =
+            known.into_values().filter(|store| *store != me).collect();
         for store in stores {
-            core.send(store, PeerMessage::AmIGone { region, from, epoch });
+            core.send(
+                store,
+                PeerMessage::AmIGone {
+                    region,
+                    from,
+                    epoch,
+                },
+            );
         }
     }
 
@@ -102,7 +119,8 @@ impl Peer {
 
     /// Another peer says that this one is not in the region any more.
     pub fn told_gone(&mut self, core: &mut Core, from: PeerInfo, region: Region) {
-        let stale = self.is_initialized() && region.epoch.conf_ver <= self.region().epoch.conf_ver
+        let stale = self.is_initialized()
+            && region.epoch.conf_ver <= self.region().epoch.conf_ver
             && !matches!(self.stage, Stage::Leaving);
         if stale || region.peer(self.id).is_some() {
             return;

@@ -73,6 +73,8 @@ pub struct Limits {
     pub gone_ticks: u64,
     /// Ticks without a leader after which a peer asks whether it is still one.
     pub leaderless_ticks: u64,
+    /// Ticks between two comparisons of a region's replicas; 0: they are not compared.
+    pub compare_ticks: u64,
     /// A memtable of a store is flushed when the log has so few segments left.
     pub segments_low: u32,
     /// Bytes of compaction debt from which on proposals are slowed down.
@@ -110,6 +112,7 @@ impl Limits {
         truncate_ticks: 60,
         gone_ticks: 20,
         leaderless_ticks: 200,
+        compare_ticks: 72_000,
         segments_low: 8,
         debt_bytes_slow: 1 << 30,
         debt_bytes_stop: 4 << 30,
@@ -132,6 +135,7 @@ impl Limits {
         truncate_entries_forced: 60,
         truncate_ticks: 10,
         leaderless_ticks: 100,
+        compare_ticks: 30,
         segments_low: 4,
         debt_bytes_slow: 1 << 20,
         debt_bytes_stop: 16 << 20,
@@ -147,10 +151,22 @@ impl Limits {
 
     /// Fails at compile time where the bounds do not fit each other.
     pub const fn check(&self) {
-        assert!(self.heartbeat_ticks < self.election_ticks, "heartbeats keep a leader");
-        assert!(self.proposed_bytes <= self.proposed_bytes_total, "a region is within the total");
-        assert!(self.truncate_entries < self.truncate_entries_forced, "waiting comes first");
-        assert!(self.debt_bytes_slow < self.debt_bytes_stop, "slower comes before refused");
+        assert!(
+            self.heartbeat_ticks < self.election_ticks,
+            "heartbeats keep a leader"
+        );
+        assert!(
+            self.proposed_bytes <= self.proposed_bytes_total,
+            "a region is within the total"
+        );
+        assert!(
+            self.truncate_entries < self.truncate_entries_forced,
+            "waiting comes first"
+        );
+        assert!(
+            self.debt_bytes_slow < self.debt_bytes_stop,
+            "slower comes before refused"
+        );
         assert!(self.read_retry < self.read_timeout, "a read is tried again");
     }
 }

@@ -139,7 +139,11 @@ impl Machine {
         let Some(entry) = self.queue.front() else {
             return Err(Waits::Empty);
         };
-        assert_eq!(entry.index, self.applied.0 + 1, "entries are applied in order");
+        assert_eq!(
+            entry.index,
+            self.applied.0 + 1,
+            "entries are applied in order"
+        );
         if entry.get_entry_type() != EntryType::EntryNormal {
             return Err(Waits::PeerChange);
         }
@@ -277,7 +281,9 @@ fn compare_and_put(
     clock: u64,
     store: &mut Store,
 ) -> Written {
-    let previous = known(key, clock, store, |value| Bytes::copy_from_slice(value.bytes));
+    let previous = known(key, clock, store, |value| {
+        Bytes::copy_from_slice(value.bytes)
+    });
     let held = previous.as_deref() == expected;
     if held {
         match stored {
@@ -291,7 +297,10 @@ fn compare_and_put(
 fn add(key: &[u8], delta: i64, clock: u64, store: &mut Store) -> Written {
     let before = known(key, clock, store, |value| {
         let text = std::str::from_utf8(value.bytes).ok();
-        (text.and_then(|text| text.parse::<i64>().ok()), value.expiry_ms)
+        (
+            text.and_then(|text| text.parse::<i64>().ok()),
+            value.expiry_ms,
+        )
     });
     let (number, expiry_ms) = before.unwrap_or((Some(0), None));
     let Some(sum) = number.and_then(|number| number.checked_add(delta)) else {

@@ -160,9 +160,14 @@ fn put(region: &mut Region, info: PeerInfo, joint: bool) -> Result<(), &'static 
         (false, true) => Role::Incoming,
         (false, false) => Role::Voter,
     };
-    match region.peers.iter_mut().find(|known| known.peer == info.peer) {
+    match region
+        .peers
+        .iter_mut()
+        .find(|known| known.peer == info.peer)
+    {
         None => {
-            let elsewhere = |known: &PeerInfo| known.store != info.store || known.role == Role::Outgoing;
+            let elsewhere =
+                |known: &PeerInfo| known.store != info.store || known.role == Role::Outgoing;
             if !region.peers.iter().all(elsewhere) {
                 return Err("the store has a peer of the region already");
             }

@@ -195,7 +195,10 @@ pub fn conf_state(region: &Region) -> ConfState {
 pub fn encode_hard_state(peer: PeerId, hard: &HardState) -> Bytes {
     let mut out = [0; 33];
     out[0] = VERSION;
-    for (place, number) in [peer.0, hard.term, hard.vote, hard.commit].into_iter().enumerate() {
+    for (place, number) in [peer.0, hard.term, hard.vote, hard.commit]
+        .into_iter()
+        .enumerate()
+    {
         out[1 + place * 8..9 + place * 8].copy_from_slice(&number.to_le_bytes());
     }
     Bytes::copy_from_slice(&out)

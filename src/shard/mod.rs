@@ -35,6 +35,7 @@ mod leave; // how a peer goes
 mod snapshot; // a snapshot on its way out
 mod restore; // a snapshot on its way in
 mod recover; // from log and store to peers
-mod shard; // all of it
+mod consistency; // replicas compare what they hold
+mod brain; // all of it
 
-pub use shard::Shard;
+pub use brain::Shard;

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use coracle_engine::store::CutNumber;
 use coracle_engine::progress::Rotation;
+use coracle_engine::store::CutNumber;
 use coracle_wal as wal;
 use raft::eraftpb::HardState;
 use raft::{Config, RawNode, StateRole};
 
+use super::consistency::Consistency;
 use super::core::Core;
 use super::entry::Gathered;
 use super::ids::{Incarnation, Index, PeerId, RegionId, RequestId, StoreId, Term};
@@ -35,7 +36,7 @@ pub enum Stage {
     /// It serves.
     Normal,
     /// A snapshot is taking the place of its content.
-    Restoring(Restoring),
+    Restoring(Box<Restoring>),
     /// It has applied its own removal, and helps until the others know.
     Leaving,
     /// It is on its way out.
@@ -148,6 +149,10 @@ pub struct Peer {
     pub plan: Option<Plan>,
     /// A snapshot that can be sent.
     pub exportable: Option<Exportable>,
+    /// Whether replicas hold the same.
+    pub consistency: Consistency,
+    /// Ticks until replicas are compared.
+    pub compare_in: u64,
     /// An empty entry is wanted, to move the clock.
     pub clock_wanted: bool,
 }
@@ -224,6 +229,8 @@ impl Peer {
             truncate_in: limits.truncate_ticks,
             plan: None,
             exportable: None,
+            consistency: Consistency::default(),
+            compare_in: limits.compare_ticks,
             clock_wanted: false,
             node,
             machine,
@@ -276,12 +283,6 @@ impl Peer {
         self.region().peer(leader).copied()
     }
 
-    /// Where a peer is, as far as known.
-    pub fn store_of(&self, peer: PeerId) -> Option<StoreId> {
-        let known = self.region().peer(peer).map(|info| info.store);
-        known.or_else(|| self.contacts.get(&peer).copied())
-    }
-
     /// Remembers where a peer is.
     pub fn meet(&mut self, info: PeerInfo) {
         if self.contacts.len() < CONTACTS_MAX || self.contacts.contains_key(&info.peer) {
@@ -302,7 +303,9 @@ impl Peer {
             self.drawn = now;
             let ticks = core.limits().election_ticks as u64;
             let drawn = core.chance.between(ticks, 2 * ticks);
-            self.node.raft.set_randomized_election_timeout(drawn as usize);
+            self.node
+                .raft
+                .set_randomized_election_timeout(drawn as usize);
         }
     }
 

@@ -77,7 +77,8 @@ impl Peer {
         let committed = ready.take_committed_entries();
         self.node.advance_append_async(ready);
         if self.leads() {
-            self.lease.committed(Index(self.node.raft.raft_log.committed));
+            self.lease
+                .committed(Index(self.node.raft.raft_log.committed));
         }
         let eager = self.wrap_all(core, eager);
         self.hold(core, self.vote_lsn, None, eager, Mutant::SendBeforeTerm);
@@ -96,7 +97,7 @@ impl Peer {
     /// Gives the log what must be durable. Returns whether there was anything.
     fn write(&mut self, core: &mut Core, ready: &mut Ready) -> bool {
         let region = self.region_id().in_log();
-        let snapshot = !raft::is_empty_snap(ready.snapshot());
+        let snapshot = !ready.snapshot().is_empty();
         if snapshot {
             self.begin_restore(core, ready.snapshot());
         }
@@ -124,7 +125,10 @@ impl Peer {
         let outcome = outcome.and_then(|()| log.set_hard_state(region, hard));
         drop(log);
         if let Err(refused) = outcome {
-            core.stop(format!("region {}: the log refused: {refused}", self.region_id()));
+            core.stop(format!(
+                "region {}: the log refused: {refused}",
+                self.region_id()
+            ));
         }
         true
     }
@@ -169,7 +173,8 @@ impl Peer {
         if let Some(number) = release.ready {
             self.node.on_persist_ready(number);
             if self.leads() {
-                self.lease.committed(Index(self.node.raft.raft_log.committed));
+                self.lease
+                    .committed(Index(self.node.raft.raft_log.committed));
             }
         }
     }
@@ -179,7 +184,8 @@ impl Peer {
         match role {
             StateRole::Leader => {
                 let (region, peer, term) = (self.region_id(), self.id, self.term());
-                self.lease.sent(Index(self.node.raft.raft_log.last_index()), core.now.mono);
+                self.lease
+                    .sent(Index(self.node.raft.raft_log.last_index()), core.now.mono);
                 core.observe(|| Observation::Leads { region, peer, term });
                 if core.draining || matches!(self.stage, Stage::Leaving) {
                     self.hand_over(core);

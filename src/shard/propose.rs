@@ -72,7 +72,11 @@ impl Peer {
             Write::CompareAndPut { value, .. } => value.as_ref(),
             Write::DeleteRange { limit, start } => {
                 let range = &self.region().range;
-                let end: &[u8] = if limit.is_empty() { &range.limit } else { limit };
+                let end: &[u8] = if limit.is_empty() {
+                    &range.limit
+                } else {
+                    limit
+                };
                 if !range.limit.is_empty() && (end.is_empty() || end > &range.limit[..]) {
                     return Err(Error::KeyNotInRegion {
                         region: self.region_id(),
@@ -205,9 +209,12 @@ impl Peer {
         }
         let last = self.node.raft.raft_log.last_index();
         let lag = core.limits().truncate_entries.max(10);
-        let ready = self.node.raft.prs().get(to.0).is_some_and(|progress| {
-            progress.recent_active && progress.matched + lag >= last
-        });
+        let ready = self
+            .node
+            .raft
+            .prs()
+            .get(to.0)
+            .is_some_and(|progress| progress.recent_active && progress.matched + lag >= last);
         if ready {
             self.node.transfer_leader(to.0);
             self.dirty = true;
@@ -233,7 +240,9 @@ impl Peer {
             });
         }
         if self.node.raft.has_pending_conf() || self.changing.is_some() {
-            return Err(Error::ServerIsBusy("another change of the peers is under way"));
+            return Err(Error::ServerIsBusy(
+                "another change of the peers is under way",
+            ));
         }
         if !self.node.raft.apply_to_current_term() {
             return Err(Error::ServerIsBusy("the leader has just been elected"));
@@ -249,11 +258,15 @@ impl Peer {
         // A joint configuration may be entered by a leader that goes: it leads until it is left.
         if !stays && (changes.len() <= 1 || changes.is_empty()) {
             self.hand_over(core);
-            return Err(Error::ServerIsBusy("leadership moves to a peer that stays first"));
+            return Err(Error::ServerIsBusy(
+                "leadership moves to a peer that stays first",
+            ));
         }
         self.check_healthy(core, &after)?;
         let before = self.node.raft.raft_log.last_index();
-        let proposed = self.node.propose_conf_change(change.encode(), change.in_raft());
+        let proposed = self
+            .node
+            .propose_conf_change(change.encode(), change.in_raft());
         let last = self.node.raft.raft_log.last_index();
         if proposed.is_err() || last == before {
             return Err(Error::ServerIsBusy("raft does not take the change"));
@@ -277,15 +290,16 @@ impl Peer {
         for info in after.peers.iter().filter(|info| info.role.votes_after()) {
             voters += 1;
             let progress = self.node.raft.prs().get(info.peer.0);
-            let has_log = progress.is_some_and(|progress| {
-                progress.matched >= truncated && progress.recent_active
-            });
+            let has_log = progress
+                .is_some_and(|progress| progress.matched >= truncated && progress.recent_active);
             healthy += usize::from(info.peer == self.id || has_log);
         }
         // The first voter beside a single one has nothing yet: it is given the log by the leader.
         let grows = voters <= 2 && self.region().peers.len() < after.peers.len();
         if healthy * 2 <= voters && !grows {
-            return Err(Error::ServerIsBusy("too few peers of the new configuration are caught up"));
+            return Err(Error::ServerIsBusy(
+                "too few peers of the new configuration are caught up",
+            ));
         }
         Ok(())
     }
@@ -296,9 +310,11 @@ impl Peer {
             return;
         }
         let progress = self.node.raft.prs();
-        let candidates = self.region().peers.iter().filter(|info| {
-            info.peer != self.id && info.role.votes_after()
-        });
+        let candidates = self
+            .region()
+            .peers
+            .iter()
+            .filter(|info| info.peer != self.id && info.role.votes_after());
         let matched = |peer: PeerId| progress.get(peer.0).map_or(0, |progress| progress.matched);
         let best = candidates.max_by_key(|info| (matched(info.peer), info.peer));
         if let Some(best) = best.map(|info| info.peer) {
@@ -324,14 +340,17 @@ impl Core {
         let debt = self.store.debt_bytes();
         let span = limits.debt_bytes_stop - limits.debt_bytes_slow;
         let over = debt.saturating_sub(limits.debt_bytes_slow).min(span);
-        let scale = |budget: u64| budget - (u128::from(budget) * u128::from(over) / u128::from(span)) as u64;
+        let scale = |budget: u64| {
+            budget - (u128::from(budget) * u128::from(over) / u128::from(span)) as u64
+        };
         if over == span {
             return Err(Error::ServerIsBusy("compaction is behind"));
         }
         if region_bytes > 0 && region_bytes + bytes > scale(limits.proposed_bytes) {
             return Err(Error::ServerIsBusy("the region has too much under way"));
         }
-        if self.proposed_bytes > 0 && self.proposed_bytes + bytes > scale(limits.proposed_bytes_total)
+        if self.proposed_bytes > 0
+            && self.proposed_bytes + bytes > scale(limits.proposed_bytes_total)
         {
             return Err(Error::ServerIsBusy("the shard has too much under way"));
         }

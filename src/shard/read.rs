@@ -202,7 +202,11 @@ impl Peer {
             } => {
                 let own = &self.region().range;
                 let limit: &[u8] = if limit.is_empty() { &own.limit } else { limit };
-                let start: &[u8] = if *start < &own.start[..] { &own.start } else { start };
+                let start: &[u8] = if *start < &own.start[..] {
+                    &own.start
+                } else {
+                    start
+                };
                 let beyond = !own.limit.is_empty() && (limit.is_empty() || limit > &own.limit[..]);
                 let range = KeyRange::new(start, if beyond { &own.limit } else { limit });
                 let question = Question::Scan {
@@ -307,7 +311,11 @@ impl Peer {
 
     /// An attempt has succeeded: up to `index` everything must be applied.
     pub fn attempt_confirmed(&mut self, core: &mut Core, number: u64, index: Index) {
-        let place = self.reads.attempts.iter().position(|attempt| attempt.number == number);
+        let place = self
+            .reads
+            .attempts
+            .iter()
+            .position(|attempt| attempt.number == number);
         let Some(attempt) = place.and_then(|place| self.reads.attempts.remove(place)) else {
             return;
         };
@@ -322,7 +330,11 @@ impl Peer {
 
     /// An attempt was refused: its reads are tried again.
     pub fn attempt_refused(&mut self, number: u64) {
-        let place = self.reads.attempts.iter().position(|attempt| attempt.number == number);
+        let place = self
+            .reads
+            .attempts
+            .iter()
+            .position(|attempt| attempt.number == number);
         if let Some(attempt) = place.and_then(|place| self.reads.attempts.remove(place)) {
             self.reads.waiting.extend(attempt.reads);
         }
@@ -334,12 +346,21 @@ impl Peer {
             return;
         }
         let (now, retry) = (core.now.mono, core.limits().read_retry);
-        while self.reads.attempts.front().is_some_and(|attempt| attempt.sent + retry <= now) {
+        while self
+            .reads
+            .attempts
+            .front()
+            .is_some_and(|attempt| attempt.sent + retry <= now)
+        {
             let attempt = self.reads.attempts.pop_front().expect("just seen");
             self.reads.waiting.extend(attempt.reads);
         }
         let over = |read: &Read| read.deadline <= now;
-        let mut late: Vec<Read> = self.reads.waiting.extract_if(.., |read| over(read)).collect();
+        let mut late: Vec<Read> = self
+            .reads
+            .waiting
+            .extract_if(.., |read| over(read))
+            .collect();
         let confirmed = std::mem::take(&mut self.reads.confirmed);
         for (index, read) in confirmed {
             match over(&read) {
@@ -359,10 +380,15 @@ impl Peer {
 
     /// Leadership is gone: reads that need it are answered so.
     pub fn reads_lost(&mut self, core: &mut Core) {
-        let Err(error) = self.check_leads() else { return };
+        let Err(error) = self.check_leads() else {
+            return;
+        };
         let attempts = std::mem::take(&mut self.reads.attempts);
         let waiting = std::mem::take(&mut self.reads.waiting);
-        let lost = attempts.into_iter().flat_map(|attempt| attempt.reads).chain(waiting);
+        let lost = attempts
+            .into_iter()
+            .flat_map(|attempt| attempt.reads)
+            .chain(waiting);
         for read in lost {
             core.end_read(read, error.clone());
         }
@@ -431,7 +457,12 @@ impl Peer {
                         true => Direction::Reverse,
                         false => Direction::Forward,
                     };
-                    Running::Scan(core.store.scan(&view, range, direction), Vec::new(), count, 0)
+                    Running::Scan(
+                        core.store.scan(&view, range, direction),
+                        Vec::new(),
+                        count,
+                        0,
+                    )
                 }
             };
             self.reads.running.push((request, version, running));
@@ -503,13 +534,15 @@ fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
             };
             let mut malformed = None;
             let progressed = scan
-                .step(&mut core.store, limits, |key, stored| match unwrap(stored, clock) {
-                    Ok(Some(value)) => {
-                        bytes += key.len() + value.len();
-                        pairs.push((Bytes::copy_from_slice(key), value));
+                .step(&mut core.store, limits, |key, stored| {
+                    match unwrap(stored, clock) {
+                        Ok(Some(value)) => {
+                            bytes += key.len() + value.len();
+                            pairs.push((Bytes::copy_from_slice(key), value));
+                        }
+                        Ok(None) => {}
+                        Err(error) => malformed = Some(error),
                     }
-                    Ok(None) => {}
-                    Err(error) => malformed = Some(error),
                 })
                 .map_err(failed)?;
             if let Some(error) = malformed {

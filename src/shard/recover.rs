@@ -96,7 +96,11 @@ impl Replay {
         for id in log.regions() {
             let region = RegionId(id.0);
             let malformed = |malformed| format!("region {region}: {malformed}");
-            let meta = log.meta(id).map(|bytes| Meta::decode(bytes)).transpose().map_err(malformed)?;
+            let meta = log
+                .meta(id)
+                .map(|bytes| Meta::decode(bytes))
+                .transpose()
+                .map_err(malformed)?;
             let hard = log.hard_state(id).map(|bytes| decode_hard_state(bytes));
             let hard = hard.transpose().map_err(malformed)?;
             left.push_back(Found { region, meta, hard });
@@ -174,7 +178,8 @@ impl Replay {
         };
         let (start, clock) = match (&meta.state, checkpoint) {
             (State::Applying { tables }, _) => {
-                self.spared.extend(tables.iter().map(|table| TableNumber(*table)));
+                self.spared
+                    .extend(tables.iter().map(|table| TableNumber(*table)));
                 (meta.applied.0, meta.clock)
             }
             (_, Some(checkpoint)) => (checkpoint.index.0, checkpoint.clock.0),
@@ -281,7 +286,9 @@ impl Current {
         }
         let region = self.machine.region.id;
         let fetched =
-            core.log.borrow_mut().fetch(region.in_log(), self.next, self.last + 1, FETCH_BYTES);
+            core.log
+                .borrow_mut()
+                .fetch(region.in_log(), self.next, self.last + 1, FETCH_BYTES);
         match fetched {
             Ok(Fetched::Ready(entries)) => {
                 self.take(entries);
@@ -291,7 +298,10 @@ impl Current {
                 self.fetching = Some(token);
                 Ok(Stepped::Waits)
             }
-            Err(why) => Err(format!("region {region}: entry {} is gone: {why:?}", self.next)),
+            Err(why) => Err(format!(
+                "region {region}: entry {} is gone: {why:?}",
+                self.next
+            )),
         }
     }
 
@@ -309,7 +319,7 @@ impl Current {
         if let State::Applying { tables } = self.meta.state {
             let clock = peer.machine.clock;
             let restoring = Restoring::interrupted(self.meta.region, clock, tables);
-            peer.stage = Stage::Restoring(restoring);
+            peer.stage = Stage::Restoring(Box::new(restoring));
         }
         peer
     }

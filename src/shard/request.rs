@@ -87,7 +87,13 @@ impl PeerChange {
 
     /// Whether it makes a voter.
     pub fn makes_voter(&self) -> bool {
-        matches!(self, PeerChange::Put(PeerInfo { role: Role::Voter, .. }))
+        matches!(
+            self,
+            PeerChange::Put(PeerInfo {
+                role: Role::Voter,
+                ..
+            })
+        )
     }
 }
 

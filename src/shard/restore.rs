@@ -226,16 +226,19 @@ impl Peer {
             receiving.abandon(core);
             return;
         }
-        let unused = receiving.numbers.iter().filter(|number| !receiving.tables.contains(number));
+        let unused = receiving
+            .numbers
+            .iter()
+            .filter(|number| !receiving.tables.contains(number));
         let unused: Vec<_> = unused.map(|number| TableNumber(*number)).collect();
         core.store.discard(&unused);
-        self.stage = Stage::Restoring(Restoring {
+        self.stage = Stage::Restoring(Box::new(Restoring {
             region: receiving.region,
             clock: receiving.clock,
             tables: receiving.tables,
             message: Some(receiving.message),
             step: RestoreStep::Freeze,
-        });
+        }));
         self.dirty = true;
     }
 
@@ -330,8 +333,15 @@ impl Peer {
             index: index.in_store(),
             clock: Clock(self.machine.clock),
         };
-        let tables: Vec<_> = restoring.tables.iter().map(|table| TableNumber(*table)).collect();
-        match core.store.ingest(applied, restoring.region.range.clone(), &tables) {
+        let tables: Vec<_> = restoring
+            .tables
+            .iter()
+            .map(|table| TableNumber(*table))
+            .collect();
+        match core
+            .store
+            .ingest(applied, restoring.region.range.clone(), &tables)
+        {
             Ok(()) => restoring.step = RestoreStep::Ingesting,
             Err(Refusal::AlreadyPresent) => self.ingested(core),
             // Something lies in a memtable: it must be in tables, to be cut with them.

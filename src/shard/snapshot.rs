@@ -62,7 +62,7 @@ impl Peer {
     /// The memtable is being rotated: whoever wants a snapshot gets it as of now.
     pub fn plan_snapshot(&mut self, rotation: Rotation) {
         let mut prepared = self.node.store().prepared.borrow_mut();
-        if !matches!(*prepared, Prepared::Wanted(_))
+        if !matches!(*prepared, Prepared::Wanted)
             || !matches!(self.stage, Stage::Normal)
             || self.changing.is_some()
         {
@@ -112,7 +112,11 @@ impl Peer {
     /// A snapshot that the log has been cut off beyond is of no use to anybody.
     pub fn drop_old_snapshot(&mut self, core: &Core) {
         let truncated = self.truncated(core).0;
-        if self.exportable.as_ref().is_some_and(|ready| ready.index.0 < truncated) {
+        if self
+            .exportable
+            .as_ref()
+            .is_some_and(|ready| ready.index.0 < truncated)
+        {
             self.forget_snapshot();
         }
     }
@@ -121,7 +125,10 @@ impl Peer {
     pub fn offer_snapshot(&mut self, core: &mut Core, message: RaftMessage) {
         let to = message.to.peer.0;
         let index = message.message.get_snapshot().get_metadata().index;
-        let ready = self.exportable.as_ref().filter(|ready| ready.index.0 == index);
+        let ready = self
+            .exportable
+            .as_ref()
+            .filter(|ready| ready.index.0 == index);
         let usable = ready.filter(|ready| ready.view.check().is_ok());
         let (Some(ready), true) = (usable, core.sending.len() < core.limits().snapshots_sending)
         else {
@@ -145,7 +152,9 @@ impl Peer {
             message: message.clone(),
         };
         let table_bytes = core.limits().snapshot_table_bytes;
-        let export = core.store.export(&ready.view, range, Vec::new(), table_bytes);
+        let export = core
+            .store
+            .export(&ready.view, range, Vec::new(), table_bytes);
         core.send(message.to.store, offer.clone());
         let sending = Sending {
             region: self.region_id(),

@@ -24,6 +24,11 @@ impl Peer {
         self.check_reads(core);
         self.check_proposals(core);
         self.check_membership(core);
+        self.compare_in = self.compare_in.saturating_sub(1);
+        if self.compare_in == 0 && core.limits().compare_ticks > 0 && self.leads() {
+            self.compare_in = core.limits().compare_ticks;
+            self.propose_hash(core);
+        }
         self.truncate_in = self.truncate_in.saturating_sub(1);
         if self.truncate_in == 0 {
             self.truncate_in = core.limits().truncate_ticks;
@@ -55,7 +60,13 @@ impl Peer {
         let limits = *core.limits();
         let first = self.truncated(core).0 + 1;
         let applied = self.machine.applied.0;
-        let matched = self.node.raft.prs().iter().map(|(_, progress)| progress.matched).min();
+        let matched = self
+            .node
+            .raft
+            .prs()
+            .iter()
+            .map(|(_, progress)| progress.matched)
+            .min();
         let replicated = matched.unwrap_or(applied).min(applied);
         let pressed = core.log.borrow().segments_left() <= limits.segments_low;
         let wanted = if applied.saturating_sub(first) >= limits.truncate_entries_forced || pressed {

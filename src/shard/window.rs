@@ -32,8 +32,8 @@ pub enum Prepared {
     /// Nobody wants one.
     #[default]
     None,
-    /// A peer wants one, of this index at least.
-    Wanted(u64),
+    /// A peer wants one.
+    Wanted,
     /// It is being prepared.
     Making,
     /// It can be sent.
@@ -74,11 +74,6 @@ impl Window {
         }
     }
 
-    /// Whether this read was asked for by raft here.
-    pub fn waits_for(&self, token: wal::ReadToken) -> bool {
-        self.coming.borrow().iter().any(|coming| coming.token == token)
-    }
-
     /// Old entries have come, or cannot be had: whoever waits for them is to be called back with
     /// `RawNode::on_entries_fetched`, and then [`Window::done`] is called.
     pub fn came(&self, token: wal::ReadToken, entries: Vec<wal::Entry>) -> Vec<GetEntriesContext> {
@@ -95,7 +90,7 @@ impl Window {
         self.here.borrow_mut().clear();
     }
 
-    fn from_here(&self, low: u64, high: u64, bytes_max: u64) -> Option<Vec<Entry>> {
+    fn look_here(&self, low: u64, high: u64, bytes_max: u64) -> Option<Vec<Entry>> {
         let here = self.here.borrow();
         let first = here.first()?.index;
         let from = usize::try_from(low.checked_sub(first)?).ok()?;
@@ -121,7 +116,7 @@ impl Storage for Window {
     ) -> Result<Vec<Entry>> {
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
         if context.can_async() {
-            if let Some(entries) = self.from_here(low, high, bytes_max) {
+            if let Some(entries) = self.look_here(low, high, bytes_max) {
                 return Ok(entries);
             }
             let mut coming = self.coming.borrow_mut();
@@ -132,7 +127,10 @@ impl Storage for Window {
                 return Err(Error::Store(StorageError::LogTemporarilyUnavailable));
             }
         }
-        let fetched = self.log.borrow_mut().fetch(self.region, low, high, bytes_max);
+        let fetched = self
+            .log
+            .borrow_mut()
+            .fetch(self.region, low, high, bytes_max);
         match fetched {
             Ok(Fetched::Ready(entries)) => Ok(entries.into_iter().map(entry::to_raft).collect()),
             Ok(Fetched::Pending(token)) => {
@@ -183,7 +181,7 @@ impl Storage for Window {
             }
             Prepared::Making => Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable)),
             _ => {
-                *prepared = Prepared::Wanted(request_index);
+                *prepared = Prepared::Wanted;
                 Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
             }
         }

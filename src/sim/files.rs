@@ -100,7 +100,9 @@ impl Files {
             wal::Effect::Create { slot, bytes } => Work::Create { slot, bytes },
             wal::Effect::Write(write) => {
                 let name = segment_name(write.slot);
-                let begun = self.disk.start_write(&name, u64::from(write.offset), &bytes, self.durability);
+                let begun =
+                    self.disk
+                        .start_write(&name, u64::from(write.offset), &bytes, self.durability);
                 Work::Write {
                     lsn: write.lsn,
                     slot: write.slot,
@@ -128,14 +130,22 @@ impl Files {
         use engine::effect::Effect;
         let begun = match &effect {
             Effect::WriteManifest { offset, bytes, .. } => {
-                Some(self.disk.start_write("manifest", *offset, bytes, Durability::Through))
+                Some(
+                    self.disk
+                        .start_write("manifest", *offset, bytes, Durability::Through),
+                )
             }
             Effect::WriteTable {
                 table,
                 offset,
                 bytes,
                 ..
-            } => Some(self.disk.start_write(&table_name(*table), *offset, bytes, Durability::Cached)),
+            } => {
+                Some(
+                    self.disk
+                        .start_write(&table_name(*table), *offset, bytes, Durability::Cached),
+                )
+            }
             _ => None,
         };
         (self.delay(), Work::Store(effect, begun))
@@ -150,7 +160,9 @@ impl Files {
                 let _ = disk.remove(&name);
                 let made = disk
                     .create(&name)
-                    .and_then(|()| disk.write(&name, 0, &vec![0; bytes as usize], Durability::Cached))
+                    .and_then(|()| {
+                        disk.write(&name, 0, &vec![0; bytes as usize], Durability::Cached)
+                    })
                     .and_then(|()| disk.sync(&name));
                 match made {
                     Ok(()) => {
@@ -223,7 +235,9 @@ impl Files {
                 let _ = disk.remove("manifest");
                 let made = disk
                     .create("manifest")
-                    .and_then(|()| disk.write("manifest", 0, &vec![0; bytes as usize], Durability::Cached))
+                    .and_then(|()| {
+                        disk.write("manifest", 0, &vec![0; bytes as usize], Durability::Cached)
+                    })
                     .and_then(|()| disk.sync("manifest"));
                 disk.sync_names("");
                 tell(Completion::ManifestCreated(made.map_err(failure)));
@@ -276,9 +290,9 @@ impl Files {
             }
             Effect::SizeReserve { bytes } => {
                 let _ = disk.remove("reserve");
-                let made = disk
-                    .create("reserve")
-                    .and_then(|()| disk.write("reserve", 0, &vec![0; bytes as usize], Durability::Cached));
+                let made = disk.create("reserve").and_then(|()| {
+                    disk.write("reserve", 0, &vec![0; bytes as usize], Durability::Cached)
+                });
                 tell(Completion::ReserveSized {
                     bytes,
                     outcome: made.map_err(failure),

@@ -106,7 +106,9 @@ impl fmt::Display for Operation {
             Outcome::Known { seen, .. } => match seen {
                 Seen::Done => write!(out, " → done"),
                 Seen::Value(value) => write!(out, " → {}", text(value)),
-                Seen::Compared { held, previous } => write!(out, " → {held}, was {}", text(previous)),
+                Seen::Compared { held, previous } => {
+                    write!(out, " → {held}, was {}", text(previous))
+                }
                 Seen::Counter(sum) => write!(out, " → {sum}"),
             },
             Outcome::Unknown => write!(out, " → unknown"),

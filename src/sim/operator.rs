@@ -34,19 +34,29 @@ pub fn decide(sight: &Sight<'_>, chance: &mut Chance, next_peer: PeerId) -> Opti
     if region.is_joint() {
         return None;
     }
-    let node_of = |store: StoreId| sight.stores.iter().find(|(other, _)| *other == store).map(|(_, node)| *node);
+    let node_of = |store: StoreId| {
+        sight
+            .stores
+            .iter()
+            .find(|(other, _)| *other == store)
+            .map(|(_, node)| *node)
+    };
     let of_role = |role: Role| region.peers.iter().filter(move |info| info.role == role);
     let voters: Vec<&PeerInfo> = of_role(Role::Voter).collect();
     let learners: Vec<&PeerInfo> = of_role(Role::Learner).collect();
     let caught_up = |peer: PeerId| {
-        sight
-            .peers
-            .iter()
-            .any(|(_, status)| status.peer == peer && status.initialized && status.applied.0 + 100 > sight.leader.applied.0)
+        sight.peers.iter().any(|(_, status)| {
+            status.peer == peer
+                && status.initialized
+                && status.applied.0 + 100 > sight.leader.applied.0
+        })
     };
     if let Some(learner) = learners.first() {
         if chance.below(8) == 0 {
-            return Some(Wish::Change(region.id, vec![PeerChange::Remove(learner.peer)]));
+            return Some(Wish::Change(
+                region.id,
+                vec![PeerChange::Remove(learner.peer)],
+            ));
         }
         if !caught_up(learner.peer) {
             return None;
@@ -55,7 +65,9 @@ pub fn decide(sight: &Sight<'_>, chance: &mut Chance, next_peer: PeerId) -> Opti
             role: Role::Voter,
             ..**learner
         });
-        let same_node = voters.iter().find(|voter| node_of(voter.store) == node_of(learner.store));
+        let same_node = voters
+            .iter()
+            .find(|voter| node_of(voter.store) == node_of(learner.store));
         let leaves = match same_node {
             Some(voter) => Some(voter.peer),
             None if voters.len() >= sight.wanted => {
@@ -72,13 +84,19 @@ pub fn decide(sight: &Sight<'_>, chance: &mut Chance, next_peer: PeerId) -> Opti
         ));
     }
     if voters.len() > sight.wanted {
-        let others: Vec<_> = voters.iter().filter(|voter| voter.peer != sight.leader.peer).collect();
+        let others: Vec<_> = voters
+            .iter()
+            .filter(|voter| voter.peer != sight.leader.peer)
+            .collect();
         let goes = others[chance.below(others.len() as u64) as usize];
         return Some(Wish::Change(region.id, vec![PeerChange::Remove(goes.peer)]));
     }
     let moves = voters.len() >= sight.wanted;
     if moves && chance.below(2) == 0 && voters.len() > 1 {
-        let others: Vec<_> = voters.iter().filter(|voter| voter.peer != sight.leader.peer).collect();
+        let others: Vec<_> = voters
+            .iter()
+            .filter(|voter| voter.peer != sight.leader.peer)
+            .collect();
         let to = others[chance.below(others.len() as u64) as usize];
         return Some(Wish::Transfer(region.id, to.peer));
     }
@@ -88,7 +106,9 @@ pub fn decide(sight: &Sight<'_>, chance: &mut Chance, next_peer: PeerId) -> Opti
         .iter()
         .filter(|(store, node)| {
             let here = region.peers.iter().any(|info| info.store == *store);
-            let node_taken = voters.iter().any(|voter| node_of(voter.store) == Some(*node));
+            let node_taken = voters
+                .iter()
+                .any(|voter| node_of(voter.store) == Some(*node));
             !here && (moves || !node_taken)
         })
         .map(|(store, _)| *store)

@@ -88,9 +88,21 @@ impl Plan {
         let failing_disks = on(&mut chance, 6000, 20_000);
         let clocks_sound = chance.below(6) != 0;
         let small = chance.below(4) != 0;
-        let crash_after_vote = if chance.below(3) == 0 { 5 + chance.below(25) } else { 0 };
-        let down = if chance.toss() { 2 * SECOND } else { 40 * MILLISECOND };
-        let mut limits = if small { Limits::SMALL } else { Limits::DEFAULT };
+        let crash_after_vote = if chance.below(3) == 0 {
+            5 + chance.below(25)
+        } else {
+            0
+        };
+        let down = if chance.toss() {
+            2 * SECOND
+        } else {
+            40 * MILLISECOND
+        };
+        let mut limits = if small {
+            Limits::SMALL
+        } else {
+            Limits::DEFAULT
+        };
         if chance.below(3) == 0 {
             // Without leases every read asks a quorum, and nobody keeps quiet after a start.
             limits.lease = 0;
@@ -118,8 +130,16 @@ impl Plan {
                 1 => (200_000, 3 * MILLISECOND),
                 _ => (MILLISECOND, 20 * MILLISECOND),
             },
-            drop: if wild_net { chance.below(200) } else { chance.below(10) },
-            double: if wild_net { chance.below(300) } else { chance.below(20) },
+            drop: if wild_net {
+                chance.below(200)
+            } else {
+                chance.below(10)
+            },
+            double: if wild_net {
+                chance.below(300)
+            } else {
+                chance.below(20)
+            },
             slow: if wild_net { chance.below(50) } else { 0 },
             partitions,
             crashes,

@@ -19,7 +19,8 @@ pub fn log_limits(plan: &Plan) -> Limits {
             segment_bytes: 128 << 10,
             batch_bytes_max: 32 << 10,
             entry_bytes_max: 24 << 10,
-            segments_max: 16,
+            // Every start takes one, and seeds may start a node dozens of times between two purges.
+            segments_max: 32,
             cache_bytes: 16 << 10,
             ..Limits::SMALL
         },
@@ -27,7 +28,7 @@ pub fn log_limits(plan: &Plan) -> Limits {
             segment_bytes: 1 << 20,
             batch_bytes_max: 256 << 10,
             entry_bytes_max: 128 << 10,
-            segments_max: 24,
+            segments_max: 32,
             cache_bytes: 256 << 10,
             ..Limits::SMALL
         },
@@ -61,7 +62,10 @@ pub fn store_options(plan: &Plan) -> Options {
 
 /// The log and store that the files of a shard hold; new ones where they hold none.
 pub fn open(plan: &Plan, store: StoreId, files: &mut Files) -> Result<(Log, Store), String> {
-    Ok((open_log(plan, store, files)?, open_store(plan, store, files)?))
+    Ok((
+        open_log(plan, store, files)?,
+        open_store(plan, store, files)?,
+    ))
 }
 
 fn open_log(plan: &Plan, store: StoreId, files: &mut Files) -> Result<Log, String> {
@@ -78,10 +82,18 @@ fn open_log(plan: &Plan, store: StoreId, files: &mut Files) -> Result<Log, Strin
     }
     let mut recovery = Recovery::new(id, log_limits(plan), slots);
     while !recovery.is_finished() {
-        let need = recovery.wants().expect("an unfinished recovery wants something");
-        let bytes = files.disk.read(&segment_name(need.slot), u64::from(need.offset), need.len as usize);
+        let need = recovery
+            .wants()
+            .expect("an unfinished recovery wants something");
+        let bytes = files.disk.read(
+            &segment_name(need.slot),
+            u64::from(need.offset),
+            need.len as usize,
+        );
         let bytes = bytes.map_err(|error| format!("{error:?}"))?;
-        recovery.feed(need, bytes).map_err(|corrupt| corrupt.to_string())?;
+        recovery
+            .feed(need, bytes)
+            .map_err(|corrupt| corrupt.to_string())?;
     }
     Ok(recovery.finish().0)
 }
@@ -116,7 +128,9 @@ fn open_store(plan: &Plan, store: StoreId, files: &mut Files) -> Result<Store, S
             let super::files::Work::Store(effect, begun) = work else {
                 unreachable!("an effect of the store");
             };
-            files.end_store(effect, begun, &mut |completion| opening.complete(completion));
+            files.end_store(effect, begun, &mut |completion| {
+                opening.complete(completion)
+            });
         }
     }
     opening.finish().map_err(|error| error.to_string())

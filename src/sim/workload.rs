@@ -82,7 +82,10 @@ impl Client {
     /// How long it waits for an answer: a reader soon looks elsewhere, a writer wants to know.
     pub fn patience(&mut self) -> u64 {
         let reads = self.current.as_ref().is_some_and(|current| {
-            current.operations.iter().all(|operation| operation.kind == Kind::Get)
+            current
+                .operations
+                .iter()
+                .all(|operation| operation.kind == Kind::Get)
         });
         match reads && self.chance.toss() {
             true => SECOND / 2,
@@ -109,7 +112,7 @@ impl Client {
         let value = |client: &Client| {
             let mut text = format!("{}/{}", client.number, client.counted).into_bytes();
             // Some are long, so that tables and snapshots have more than one block.
-            if client.counted % 5 == 0 {
+            if client.counted.is_multiple_of(5) {
                 text.resize(300 + (client.counted % 7) as usize * 200, b'.');
             }
             text
@@ -129,10 +132,17 @@ impl Client {
             11..14 => {
                 let expected = match self.chance.below(3) {
                     0 => None,
-                    _ => Some(format!("{}/{}", self.number, self.counted.saturating_sub(2)).into_bytes()),
+                    _ => Some(
+                        format!("{}/{}", self.number, self.counted.saturating_sub(2)).into_bytes(),
+                    ),
                 };
                 let new = (self.chance.below(8) != 0).then(|| value(self));
-                vec![operation(self, place, false, Kind::CompareAndPut { expected, new })]
+                vec![operation(
+                    self,
+                    place,
+                    false,
+                    Kind::CompareAndPut { expected, new },
+                )]
             }
             14..17 => {
                 let delta = self.chance.below(9) as i64 - 2;
@@ -144,10 +154,14 @@ impl Client {
                     18 => Many::MultiGet,
                     _ => Many::Scan(self.chance.toss()),
                 };
-                (0..self.keys).map(|place| operation(self, place, false, Kind::Get)).collect()
+                (0..self.keys)
+                    .map(|place| operation(self, place, false, Kind::Get))
+                    .collect()
             }
         };
-        let reads = operations.iter().all(|operation| operation.kind == Kind::Get);
+        let reads = operations
+            .iter()
+            .all(|operation| operation.kind == Kind::Get);
         let any = reads && (self.chance.below(4) == 0);
         self.current = Some(Current {
             operations,
@@ -162,7 +176,12 @@ impl Client {
     }
 
     /// An answer has come, or none will; what is known of the operation now is put into `history`.
-    pub fn answered(&mut self, now: u64, response: Option<Response>, history: &mut Vec<Operation>) -> Next {
+    pub fn answered(
+        &mut self,
+        now: u64,
+        response: Option<Response>,
+        history: &mut Vec<Operation>,
+    ) -> Next {
         let Some(mut current) = self.current.take() else {
             return Next::Another;
         };
@@ -172,7 +191,12 @@ impl Client {
             Some(Err(error)) => error.leaves_open(),
             Some(Ok(_)) => false,
         };
-        if unknown && current.operations.iter().all(|operation| operation.kind == Kind::Get) {
+        if unknown
+            && current
+                .operations
+                .iter()
+                .all(|operation| operation.kind == Kind::Get)
+        {
             return Next::Another;
         }
         if unknown {
@@ -219,7 +243,10 @@ fn record(now: u64, current: Current, answer: Answer, history: &mut Vec<Operatio
             Written::NotANumber => Seen::Done,
         }],
         Answer::Value(value) => vec![Seen::Value(owned(value))],
-        Answer::Values(values) => values.into_iter().map(|value| Seen::Value(owned(value))).collect(),
+        Answer::Values(values) => values
+            .into_iter()
+            .map(|value| Seen::Value(owned(value)))
+            .collect(),
         Answer::Pairs { pairs, more } => {
             let mut found = Vec::new();
             for operation in &current.operations {
@@ -233,7 +260,10 @@ fn record(now: u64, current: Current, answer: Answer, history: &mut Vec<Operatio
             }
             for (mut operation, seen) in current.operations.into_iter().zip(found) {
                 if let Some(seen) = seen {
-                    operation.outcome = Outcome::Known { returned: now, seen };
+                    operation.outcome = Outcome::Known {
+                        returned: now,
+                        seen,
+                    };
                     history.push(operation);
                 }
             }
@@ -243,7 +273,10 @@ fn record(now: u64, current: Current, answer: Answer, history: &mut Vec<Operatio
     };
     for (place, mut operation) in current.operations.into_iter().enumerate() {
         let seen = std::mem::replace(&mut seen[place], Seen::Done);
-        operation.outcome = Outcome::Known { returned: now, seen };
+        operation.outcome = Outcome::Known {
+            returned: now,
+            seen,
+        };
         history.push(operation);
     }
 }

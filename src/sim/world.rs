@@ -353,7 +353,10 @@ impl World {
                 response,
             } => self.answer(request, client, Some(*response)),
             Event::GiveUp(client, request) => {
-                let waits = self.clients[client].current.as_ref().and_then(|current| current.request);
+                let waits = self.clients[client]
+                    .current
+                    .as_ref()
+                    .and_then(|current| current.request);
                 if waits == Some(request) {
                     self.answer(request, client, None);
                 }
@@ -386,7 +389,9 @@ impl World {
                     let length = self.chance.below(4 * SECOND);
                     self.nodes[node].paused_until = self.now + length;
                     self.figures.pauses += 1;
-                    self.tell(|| format!("node {node} stands still for {} ms", length / MILLISECOND));
+                    self.tell(|| {
+                        format!("node {node} stands still for {} ms", length / MILLISECOND)
+                    });
                 }
             }
             Event::Part => {
@@ -516,10 +521,13 @@ impl World {
             }
             return;
         }
-        self.input(at, Input::Peer {
-            from,
-            message: *message,
-        });
+        self.input(
+            at,
+            Input::Peer {
+                from,
+                message: *message,
+            },
+        );
     }
 
     fn turn(&mut self, at: At) -> Verdict {
@@ -562,7 +570,12 @@ impl World {
     }
 
     /// Carries out an effect; why the shard has stopped, if it has.
-    fn carry(&mut self, at: At, store: StoreId, effect: Effect) -> Result<Option<String>, Violation> {
+    fn carry(
+        &mut self,
+        at: At,
+        store: StoreId,
+        effect: Effect,
+    ) -> Result<Option<String>, Violation> {
         match effect {
             Effect::Log(effect) => {
                 self.tell(|| format!("store {store} log: {effect:?}"));
@@ -589,10 +602,16 @@ impl World {
                 let there = self.at(to).node;
                 self.mix(to.0 << 8 | 3);
                 if let PeerMessage::Raft(raft) = &message {
-                    if raft.message.get_msg_type() == raft::eraftpb::MessageType::MsgRequestVoteResponse {
+                    if raft.message.get_msg_type()
+                        == raft::eraftpb::MessageType::MsgRequestVoteResponse
+                    {
                         self.crash_soon(at);
                     }
-                    self.mix(raft.message.index << 16 ^ raft.message.term << 8 ^ raft.message.msg_type as u64);
+                    self.mix(
+                        raft.message.index << 16
+                            ^ raft.message.term << 8
+                            ^ raft.message.msg_type as u64,
+                    );
                     self.tell(|| {
                         let raft = &raft.message;
                         format!(
@@ -601,39 +620,61 @@ impl World {
                         )
                     });
                 } else {
-                    self.tell(|| format!("store {store} → {to}: {message:?}").chars().take(300).collect());
+                    self.tell(|| {
+                        format!("store {store} → {to}: {message:?}")
+                            .chars()
+                            .take(300)
+                            .collect()
+                    });
                 }
                 for delay in self.net.carry(at.node, there) {
-                    self.after(delay, Event::Peer {
-                        from: store,
-                        to,
-                        message: Box::new(message.clone()),
-                    });
+                    self.after(
+                        delay,
+                        Event::Peer {
+                            from: store,
+                            to,
+                            message: Box::new(message.clone()),
+                        },
+                    );
                 }
             }
             Effect::Respond { to, response } => {
                 self.callbacks.answered(to)?;
                 self.mix(to.0 << 8 | 4 | u64::from(response.is_ok()) << 7);
-                self.tell(|| format!("store {store} answers {to}: {response:?}").chars().take(300).collect());
+                self.tell(|| {
+                    format!("store {store} answers {to}: {response:?}")
+                        .chars()
+                        .take(300)
+                        .collect()
+                });
                 let host = &mut self.nodes[at.node].hosts[at.shard];
                 if let Some(client) = host.requests.remove(&to) {
                     let delay = 50_000 + self.chance.below(500_000);
-                    self.after(delay, Event::Answer {
-                        request: to,
-                        client,
-                        response: Box::new(response),
-                    });
+                    self.after(
+                        delay,
+                        Event::Answer {
+                            request: to,
+                            client,
+                            response: Box::new(response),
+                        },
+                    );
                 }
             }
             Effect::Report(Report::Stopped(why)) => {
                 let failing = self.plan.failing_disks > 0 || self.plan.full_disks > 0;
                 if !failing {
-                    return Err(Violation::new("reports", format!("store {store} stopped: {why}")));
+                    return Err(Violation::new(
+                        "reports",
+                        format!("store {store} stopped: {why}"),
+                    ));
                 }
                 return Ok(Some(why));
             }
             Effect::Report(report) => {
-                return Err(Violation::new("reports", format!("store {store}: {report:?}")));
+                return Err(Violation::new(
+                    "reports",
+                    format!("store {store}: {report:?}"),
+                ));
             }
         }
         Ok(None)
@@ -643,13 +684,18 @@ impl World {
         for observation in observations {
             match observation {
                 Observation::Leads { region, peer, term } => {
-                    self.tell(|| format!("store {store}: peer {peer} leads region {region} in term {term}"));
+                    self.tell(|| {
+                        format!("store {store}: peer {peer} leads region {region} in term {term}")
+                    });
                     self.mix(term.0 << 8 | 5);
                     self.crash_soon(at);
                     self.election.leads(region, term, peer)?;
                     let shard = self.nodes[at.node].hosts[at.shard].shard.as_ref();
                     let status = shard.map(Shard::statuses).unwrap_or_default();
-                    if let Some(leader) = status.iter().find(|status| status.region.id == region && status.term == term) {
+                    if let Some(leader) = status
+                        .iter()
+                        .find(|status| status.region.id == region && status.term == term)
+                    {
                         completeness::check(leader, self.matching.newest(region))?;
                     }
                 }
@@ -661,7 +707,8 @@ impl World {
                     checksum,
                 } => {
                     self.mix(index.0 << 32 | u64::from(checksum));
-                    self.matching.applied((region, peer), index, term, checksum)?;
+                    self.matching
+                        .applied((region, peer), index, term, checksum)?;
                 }
                 Observation::Restored {
                     region,
@@ -669,7 +716,9 @@ impl World {
                     index,
                 } => {
                     self.figures.snapshots += 1;
-                    self.tell(|| format!("store {store}: peer {peer} of region {region} restored at {index}"));
+                    self.tell(|| {
+                        format!("store {store}: peer {peer} of region {region} restored at {index}")
+                    });
                     self.matching.restored(region, peer, index);
                 }
                 Observation::Destroyed { region, peer } => {
@@ -707,7 +756,10 @@ impl World {
                     return Ok(());
                 }
                 Err(why) => {
-                    return Err(Violation::new("recovery", format!("store {store} does not open: {why}")));
+                    return Err(Violation::new(
+                        "recovery",
+                        format!("store {store} does not open: {why}"),
+                    ));
                 }
             };
             let options = ShardOptions {
@@ -770,7 +822,12 @@ impl World {
         }
         let kill = self.chance.below(3) == 0;
         self.figures.crashes += 1;
-        self.tell(|| format!("node {node} {}", if kill { "is killed" } else { "loses power" }));
+        self.tell(|| {
+            format!(
+                "node {node} {}",
+                if kill { "is killed" } else { "loses power" }
+            )
+        });
         self.end_process(node, kill);
     }
 
@@ -804,14 +861,22 @@ impl World {
     fn empty(&mut self, node: usize) {
         self.tell(|| format!("the disk of node {node} has space again"));
         for shard in 0..self.plan.shards {
-            self.nodes[node].hosts[shard].files.disk.set_capacity(u64::MAX);
+            self.nodes[node].hosts[shard]
+                .files
+                .disk
+                .set_capacity(u64::MAX);
             let at = At {
                 node,
                 shard,
                 life: self.nodes[node].life,
             };
             if self.is_now(at) {
-                self.input(at, Input::Space { bytes_free: 1 << 30 });
+                self.input(
+                    at,
+                    Input::Space {
+                        bytes_free: 1 << 30,
+                    },
+                );
             }
         }
     }
@@ -848,7 +913,10 @@ impl World {
     fn client(&mut self, client: usize) {
         if self.clients[client].current.is_none() {
             // They go on for a while after the faults, and then let the replicas catch up.
-            if self.healing_since.is_some_and(|since| self.now > since + 5 * SECOND) {
+            if self
+                .healing_since
+                .is_some_and(|since| self.now > since + 5 * SECOND)
+            {
                 return;
             }
             let now = self.now;
@@ -857,7 +925,10 @@ impl World {
         let request = RequestId(self.next_request);
         self.next_request += 1;
         let believed = self.clients[client].believed[self.clients[client].region];
-        let freshness = self.clients[client].current.as_ref().map(|current| current.freshness);
+        let freshness = self.clients[client]
+            .current
+            .as_ref()
+            .map(|current| current.freshness);
         // A read of any replica goes anywhere; now and then a client tries its luck, too.
         let store = match freshness == Some(Freshness::AnyReplica) || self.chance.below(6) == 0 {
             true => self.stores[self.chance.below(self.stores.len() as u64) as usize].0,
@@ -867,11 +938,14 @@ impl World {
             current.request = Some(request);
         }
         let delay = 50_000 + self.chance.below(500_000);
-        self.after(delay, Event::Arrives {
-            request,
-            client,
-            store,
-        });
+        self.after(
+            delay,
+            Event::Arrives {
+                request,
+                client,
+                store,
+            },
+        );
         let patience = self.clients[client].patience();
         self.after(patience, Event::GiveUp(client, request));
     }
@@ -880,13 +954,20 @@ impl World {
         let at = self.at(store);
         if !self.is_now(at) {
             // The connection is refused: it certainly was not done.
-            return self.answer(request, client, Some(Err(crate::shard::error::Error::StaleCommand)));
+            return self.answer(
+                request,
+                client,
+                Some(Err(crate::shard::error::Error::StaleCommand)),
+            );
         }
-        if self.postponed(at, Event::Arrives {
-            request,
-            client,
-            store,
-        }) {
+        if self.postponed(
+            at,
+            Event::Arrives {
+                request,
+                client,
+                store,
+            },
+        ) {
             return;
         }
         let Some(current) = self.clients[client].current.clone() else {
@@ -896,11 +977,17 @@ impl World {
             return;
         }
         self.callbacks.given(request, at.node, at.life, self.now);
-        self.nodes[at.node].hosts[at.shard].requests.insert(request, client);
+        self.nodes[at.node].hosts[at.shard]
+            .requests
+            .insert(request, client);
         let freshness = current.freshness;
         let first = &current.operations[0];
         let key = &first.key[..];
-        let keys: Vec<&[u8]> = current.operations.iter().map(|operation| &operation.key[..]).collect();
+        let keys: Vec<&[u8]> = current
+            .operations
+            .iter()
+            .map(|operation| &operation.key[..])
+            .collect();
         let mut write = [Write::Delete { key }];
         let limit = last_limit(&keys);
         let body = match (&first.kind, current.many) {
@@ -938,10 +1025,13 @@ impl World {
                 Body::Write(&write)
             }
         };
-        self.input(at, Input::Request {
-            id: request,
-            request: Request { region: None, body },
-        });
+        self.input(
+            at,
+            Input::Request {
+                id: request,
+                request: Request { region: None, body },
+            },
+        );
     }
 
     fn answer(&mut self, request: RequestId, client: usize, response: Option<Response>) {
@@ -949,7 +1039,10 @@ impl World {
             return;
         }
         let now = self.now;
-        let waits = self.clients[client].current.as_ref().and_then(|current| current.request);
+        let waits = self.clients[client]
+            .current
+            .as_ref()
+            .and_then(|current| current.request);
         if waits != Some(request) {
             return;
         }
@@ -970,10 +1063,19 @@ impl World {
     // -- the operator ----------------------------------------------------------------------------
 
     fn statuses(&self) -> Vec<(StoreId, PeerStatus)> {
-        let hosts = self.nodes.iter().filter(|node| node.up).flat_map(|node| &node.hosts);
+        let hosts = self
+            .nodes
+            .iter()
+            .filter(|node| node.up)
+            .flat_map(|node| &node.hosts);
         hosts
             .filter_map(|host| Some((host.store, host.shard.as_ref()?)))
-            .flat_map(|(store, shard)| shard.statuses().into_iter().map(move |status| (store, status)))
+            .flat_map(|(store, shard)| {
+                shard
+                    .statuses()
+                    .into_iter()
+                    .map(move |status| (store, status))
+            })
             .collect()
     }
 
@@ -984,8 +1086,14 @@ impl World {
             .iter()
             .filter(|(_, status)| status.region.id == region && status.leads)
             .max_by_key(|(_, status)| status.term);
-        let Some((store, leader)) = leader else { return };
-        let peers: Vec<_> = statuses.iter().filter(|(_, status)| status.region.id == region).cloned().collect();
+        let Some((store, leader)) = leader else {
+            return;
+        };
+        let peers: Vec<_> = statuses
+            .iter()
+            .filter(|(_, status)| status.region.id == region)
+            .cloned()
+            .collect();
         let sight = Sight {
             stores: &self.stores,
             leader,
@@ -1009,20 +1117,23 @@ impl World {
             Wish::Change(_, changes) => Body::ChangePeers { region, changes },
             Wish::Transfer(_, to) => Body::TransferLeader { region, to: *to },
         };
-        self.input(at, Input::Request {
-            id,
-            request: Request {
-                region: Some((region, epoch)),
-                body,
+        self.input(
+            at,
+            Input::Request {
+                id,
+                request: Request {
+                    region: Some((region, epoch)),
+                    body,
+                },
             },
-        });
+        );
     }
 
     // -- looking ---------------------------------------------------------------------------------
 
     /// Looks at everything; whether all is over.
     fn look(&mut self) -> Result<bool, Violation> {
-        if self.figures.events % 7 == 0 {
+        if self.figures.events.is_multiple_of(7) {
             self.tell_space();
         }
         let statuses = self.statuses();
@@ -1030,7 +1141,11 @@ impl World {
             self.pointers.look(*store, status)?;
         }
         for (store, _) in &self.stores {
-            let here: Vec<_> = statuses.iter().filter(|(other, _)| other == store).map(|(_, status)| status.clone()).collect();
+            let here: Vec<_> = statuses
+                .iter()
+                .filter(|(other, _)| other == store)
+                .map(|(_, status)| status.clone())
+                .collect();
             coverage::check_store(*store, &here)?;
         }
         self.callbacks.check(self.now.saturating_sub(30 * SECOND))?;
@@ -1045,11 +1160,16 @@ impl World {
             Ok(()) if clients_done => Ok(true),
             Err(why) if self.now > since + HEALING => Err(Violation::new(
                 "liveness",
-                format!("after {} s without faults: {why}{}", HEALING / SECOND, self.describe()),
+                format!(
+                    "after {} s without faults: {why}{}",
+                    HEALING / SECOND,
+                    self.describe()
+                ),
             )),
-            _ if self.now > since + HEALING + 30 * SECOND => {
-                Err(Violation::new("liveness", "clients are never answered".into()))
-            }
+            _ if self.now > since + HEALING + 30 * SECOND => Err(Violation::new(
+                "liveness",
+                "clients are never answered".into(),
+            )),
             _ => Ok(false),
         }
     }
@@ -1057,7 +1177,9 @@ impl World {
     fn describe(&self) -> String {
         let hosts = self.nodes.iter().flat_map(|node| &node.hosts);
         let shards = hosts.filter_map(|host| host.shard.as_ref());
-        shards.map(|shard| format!("\n  {}", shard.describe())).collect()
+        shards
+            .map(|shard| format!("\n  {}", shard.describe()))
+            .collect()
     }
 
     /// Whether every region is led, and all its peers are there and equally far.
@@ -1065,8 +1187,14 @@ impl World {
         let statuses = self.statuses();
         for id in 1..=1 + self.plan.regions as u64 {
             let region = RegionId(id);
-            let of: Vec<_> = statuses.iter().filter(|(_, status)| status.region.id == region).collect();
-            let leader = of.iter().filter(|(_, status)| status.leads).max_by_key(|(_, status)| status.term);
+            let of: Vec<_> = statuses
+                .iter()
+                .filter(|(_, status)| status.region.id == region)
+                .collect();
+            let leader = of
+                .iter()
+                .filter(|(_, status)| status.leads)
+                .max_by_key(|(_, status)| status.term);
             let Some((_, leader)) = leader else {
                 return Err(format!("region {region} has no leader: {of:?}"));
             };
@@ -1074,13 +1202,22 @@ impl World {
                 return Err(format!("region {region} stays joint: {of:?}"));
             }
             for info in &leader.region.peers {
-                let there = of.iter().find(|(store, status)| *store == info.store && status.peer == info.peer);
+                let there = of
+                    .iter()
+                    .find(|(store, status)| *store == info.store && status.peer == info.peer);
                 match there {
                     Some((_, status)) if status.applied == leader.last && status.initialized => {}
-                    other => return Err(format!("region {region}: peer {info:?} of {leader:?} stands at {other:?}")),
+                    other => {
+                        return Err(format!(
+                            "region {region}: peer {info:?} of {leader:?} stands at {other:?}"
+                        ));
+                    }
                 }
             }
-            if let Some(extra) = of.iter().find(|(_, status)| leader.region.peer(status.peer).is_none()) {
+            if let Some(extra) = of
+                .iter()
+                .find(|(_, status)| leader.region.peer(status.peer).is_none())
+            {
                 return Err(format!("region {region}: {extra:?} should be gone"));
             }
         }

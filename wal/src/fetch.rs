@@ -145,12 +145,20 @@ impl Log {
             return;
         };
         let known = &mut self.regions[place as usize];
-        assert_eq!(last.index, known.last(), "region {region}: the newest entries");
+        assert_eq!(
+            last.index,
+            known.last(),
+            "region {region}: the newest entries"
+        );
         let first_cached = known.cache_first();
         let missing = entries.iter().rev();
         let mut bytes = 0;
         for entry in missing.skip_while(|entry| entry.index >= first_cached) {
-            assert_eq!(entry.index + 1, known.cache_first(), "region {region}: order");
+            assert_eq!(
+                entry.index + 1,
+                known.cache_first(),
+                "region {region}: order"
+            );
             bytes += crate::region::cached_bytes(&entry.payload);
             known.cache.push_front(entry.payload.clone());
         }

@@ -477,12 +477,7 @@ impl Log {
 
     /// Whether records of so many bytes have a place to go. Entries leave the reserve alone, so that
     /// states, and with them truncation, always have a segment.
-    pub(crate) fn admit(
-        &self,
-        bytes: usize,
-        records: usize,
-        entries: bool,
-    ) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, bytes: usize, records: usize, entries: bool) -> Result<(), Refused> {
         if self.failed {
             return Err(Refused::Failed);
         }
@@ -519,7 +514,8 @@ impl Log {
     /// Whether so many entries of so many bytes together, over those gathered, would be taken.
     pub fn has_room(&self, bytes: u64, entries: usize) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX / 2);
-        self.admit(bytes.saturating_add(8 * entries), entries, true).is_ok()
+        self.admit(bytes.saturating_add(8 * entries), entries, true)
+            .is_ok()
     }
 
     /// Whether so many states of so many bytes together would be taken.

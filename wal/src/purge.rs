@@ -142,12 +142,17 @@ impl Log {
         if !self.is_open() {
             return;
         }
-        let short = self.pool.free_count() <= self.limits.segments_reserved;
+        // Looked for early, since a caller that is short of segments writes less, and in the end nothing.
+        let last = self.pool.free_count() <= self.limits.segments_reserved;
+        let few = (self.limits.segments_max - self.limits.segments_reserved) / 4;
+        let short = last || self.segments_left() <= few;
         if self.purge.found.is_none() && self.segments.len() > 1 && self.look_is_due(short) {
             self.look();
         }
         // To be rid of a segment takes a header, and a header takes a slot.
-        if short && !self.purge.going.is_empty() && self.pool.free_count() > 0 {
+        // Where it is not the last one, only if that is a gain.
+        let gain = self.purge.going.len() >= if last { 1 } else { 2 };
+        if short && gain && self.pool.free_count() > 0 {
             self.want_rotation();
         }
     }

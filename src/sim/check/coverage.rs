@@ -9,7 +9,10 @@ use crate::shard::region::Region;
 
 /// No two peers of a store own a key together.
 pub fn check_store(store: StoreId, statuses: &[PeerStatus]) -> Verdict {
-    let owned: Vec<_> = statuses.iter().filter(|status| status.initialized).collect();
+    let owned: Vec<_> = statuses
+        .iter()
+        .filter(|status| status.initialized)
+        .collect();
     for (place, one) in owned.iter().enumerate() {
         for other in &owned[place + 1..] {
             if one.region.range.overlaps(&other.region.range) {
@@ -39,7 +42,10 @@ pub fn check_cluster<'a>(statuses: impl Iterator<Item = &'a PeerStatus>, end: &[
         if region.range.start != from {
             return Err(Violation::new(
                 "coverage",
-                format!("{region} does not begin where the one before ends, at {}", from.escape_ascii()),
+                format!(
+                    "{region} does not begin where the one before ends, at {}",
+                    from.escape_ascii()
+                ),
             ));
         }
         from = &region.range.limit;

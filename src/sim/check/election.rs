@@ -38,7 +38,11 @@ mod tests {
         let mut election = Election::default();
         let (region, term) = (RegionId(2), Term(7));
         assert_eq!(election.leads(region, term, PeerId(1)), Ok(()));
-        assert_eq!(election.leads(region, term, PeerId(1)), Ok(()), "again after a restart");
+        assert_eq!(
+            election.leads(region, term, PeerId(1)),
+            Ok(()),
+            "again after a restart"
+        );
         assert_eq!(election.leads(region, Term(8), PeerId(2)), Ok(()));
         assert_eq!(election.leads(RegionId(3), term, PeerId(2)), Ok(()));
         assert!(election.leads(region, term, PeerId(2)).is_err());

@@ -26,7 +26,10 @@ fn apply(value: &Value, kind: &Kind, seen: Option<&Seen>) -> Option<Value> {
         (Kind::CompareAndPut { expected, new }, seen) => {
             let held = expected == value;
             let agrees = match seen {
-                Some(Seen::Compared { held: told, previous }) => *told == held && previous == value,
+                Some(Seen::Compared {
+                    held: told,
+                    previous,
+                }) => *told == held && previous == value,
                 Some(_) => false,
                 None => true,
             };
@@ -161,7 +164,10 @@ impl Search<'_> {
             if self.tried.len() >= STATES_MAX {
                 return None;
             }
-            if self.tried.insert((after.first, after.done.clone(), after.value.clone())) {
+            if self
+                .tried
+                .insert((after.first, after.done.clone(), after.value.clone()))
+            {
                 stack.push(after);
             }
         }
@@ -263,7 +269,12 @@ mod tests {
         assert_eq!(check(&before), Ok(()));
         let after = [put("a", 0, 10), unknown.clone(), get(Some("b"), 40, 50)];
         assert_eq!(check(&after), Ok(()));
-        let back = [put("a", 0, 10), unknown, get(Some("b"), 40, 50), get(Some("a"), 51, 52)];
+        let back = [
+            put("a", 0, 10),
+            unknown,
+            get(Some("b"), 40, 50),
+            get(Some("a"), 51, 52),
+        ];
         assert!(check(&back).is_err());
     }
 
@@ -271,7 +282,10 @@ mod tests {
     fn counters_and_comparisons_are_checked() {
         let add = |delta, sum, at| operation(Kind::Add(delta), at, at + 1, Seen::Counter(sum));
         assert_eq!(check(&[add(2, 2, 0), add(3, 5, 10)]), Ok(()));
-        assert!(check(&[add(2, 2, 0), add(3, 3, 10)]).is_err(), "an addition was lost");
+        assert!(
+            check(&[add(2, 2, 0), add(3, 3, 10)]).is_err(),
+            "an addition was lost"
+        );
         let compare = |expected: Option<&str>, held, previous: Option<&str>, at| {
             let kind = Kind::CompareAndPut {
                 expected: expected.map(|value| value.into()),
@@ -280,7 +294,13 @@ mod tests {
             let previous = previous.map(|value| value.as_bytes().to_vec());
             operation(kind, at, at + 1, Seen::Compared { held, previous })
         };
-        assert_eq!(check(&[compare(None, true, None, 0), compare(None, false, Some("n"), 5)]), Ok(()));
+        assert_eq!(
+            check(&[
+                compare(None, true, None, 0),
+                compare(None, false, Some("n"), 5)
+            ]),
+            Ok(())
+        );
         assert!(check(&[compare(None, true, None, 0), compare(None, true, None, 5)]).is_err());
     }
 
@@ -292,7 +312,11 @@ mod tests {
                 let at = step * 100 + client;
                 history.push(put(&format!("{step}/{client}"), at, at + 50));
             }
-            history.push(get(Some(&format!("{step}/3")), step * 100 + 60, step * 100 + 70));
+            history.push(get(
+                Some(&format!("{step}/3")),
+                step * 100 + 60,
+                step * 100 + 70,
+            ));
         }
         assert_eq!(check(&history), Ok(()));
     }

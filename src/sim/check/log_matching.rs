@@ -24,7 +24,10 @@ impl LogMatching {
         checksum: u32,
     ) -> Verdict {
         let wrong = |what: String| Err(Violation::new("log matching", what));
-        let known = *self.entries.entry((region, index)).or_insert((term, checksum));
+        let known = *self
+            .entries
+            .entry((region, index))
+            .or_insert((term, checksum));
         if known != (term, checksum) {
             return wrong(format!(
                 "region {region}, entry {index}: peer {peer} applied term {term} (checksum {checksum:08x}), \
@@ -79,10 +82,20 @@ mod tests {
         assert_eq!(matching.applied(PEER, Index(6), Term(6), 1), Ok(()));
         assert_eq!(matching.applied(PEER, Index(7), Term(6), 2), Ok(()));
         assert_eq!(matching.applied(OTHER, Index(6), Term(6), 1), Ok(()));
-        assert!(matching.applied(OTHER, Index(7), Term(7), 2).is_err(), "another term");
-        assert!(matching.applied(PEER, Index(9), Term(7), 3).is_err(), "a gap");
+        assert!(
+            matching.applied(OTHER, Index(7), Term(7), 2).is_err(),
+            "another term"
+        );
+        assert!(
+            matching.applied(PEER, Index(9), Term(7), 3).is_err(),
+            "a gap"
+        );
         matching.restarted(PEER.0, PEER.1);
-        assert_eq!(matching.applied(PEER, Index(6), Term(6), 1), Ok(()), "the same again");
+        assert_eq!(
+            matching.applied(PEER, Index(6), Term(6), 1),
+            Ok(()),
+            "the same again"
+        );
         matching.restored(OTHER.0, OTHER.1, Index(9));
         assert_eq!(matching.applied(OTHER, Index(10), Term(7), 4), Ok(()));
     }

@@ -70,7 +70,12 @@ pub struct Shard {
 
 impl Shard {
     /// A shard over a recovered log and store. It replays first; see [`Shard::is_open`].
-    pub fn open(options: ShardOptions, now: Time, mut log: wal::Log, store: engine::store::Store) -> Shard {
+    pub fn open(
+        options: ShardOptions,
+        now: Time,
+        mut log: wal::Log,
+        store: engine::store::Store,
+    ) -> Shard {
         options.limits.check();
         if options.mutant == Mutant::SkipSync {
             log.set_mutant(wal::Mutant::AcknowledgeEarly);
@@ -80,7 +85,6 @@ impl Shard {
             chance: Chance::new(options.seed),
             options,
             now,
-            started: now.mono,
             log: Rc::new(RefCell::new(log)),
             store,
             effects: Vec::new(),
@@ -130,7 +134,13 @@ impl Shard {
     }
 
     fn found(&mut self) {
-        if self.founding.is_empty() || !self.core.log.borrow().has_room(4096, 2 * self.founding.len()) {
+        if self.founding.is_empty()
+            || !self
+                .core
+                .log
+                .borrow()
+                .has_room(4096, 2 * self.founding.len())
+        {
             return;
         }
         for region in std::mem::take(&mut self.founding) {
@@ -147,7 +157,8 @@ impl Shard {
                 region: region.clone(),
                 state: State::Normal,
             };
-            self.core.write_meta(&meta, (INITIAL_INDEX, INITIAL_TERM), true);
+            self.core
+                .write_meta(&meta, (INITIAL_INDEX, INITIAL_TERM), true);
             let mut log = self.core.log.borrow_mut();
             let id = region.id.in_log();
             let written = log.set_hard_state(id, encode_hard_state(info.peer, &hard));
@@ -156,7 +167,8 @@ impl Shard {
             let lsn = log.last_lsn();
             drop(log);
             if let Err(refused) = written {
-                self.core.stop(format!("the first records were refused: {refused}"));
+                self.core
+                    .stop(format!("the first records were refused: {refused}"));
                 return;
             }
             let machine = Machine::new(region, info.peer, Index(INITIAL_INDEX), 0);
@@ -175,12 +187,16 @@ impl Shard {
 
     /// Whether more can be done without any input.
     pub fn wants_turn(&self) -> bool {
-        !self.core.stopped && (self.worked || !self.dirty.is_empty() || !self.core.effects.is_empty())
+        !self.core.stopped
+            && (self.worked || !self.dirty.is_empty() || !self.core.effects.is_empty())
     }
 
     /// How all peers stand.
     pub fn statuses(&self) -> Vec<PeerStatus> {
-        self.peers.values().map(|peer| peer.status(&self.core)).collect()
+        self.peers
+            .values()
+            .map(|peer| peer.status(&self.core))
+            .collect()
     }
 
     /// What checkers want to know, since the last call.
@@ -191,7 +207,11 @@ impl Shard {
     /// Memory held for entries, proposals and reads.
     pub fn held_bytes(&self) -> u64 {
         let log = self.core.log.borrow();
-        let queued: u64 = self.peers.values().map(|peer| peer.machine.queue_bytes).sum();
+        let queued: u64 = self
+            .peers
+            .values()
+            .map(|peer| peer.machine.queue_bytes)
+            .sum();
         log.cached_bytes() + log.memory_bytes() + self.core.proposed_bytes + queued
     }
 
@@ -280,7 +300,8 @@ impl Shard {
 
     fn request(&mut self, id: RequestId, request: &Request<'_>) {
         if self.core.stopped || self.replay.is_some() {
-            self.core.refuse(id, Error::ServerIsBusy("the shard is starting or stopping"));
+            self.core
+                .refuse(id, Error::ServerIsBusy("the shard is starting or stopping"));
             return;
         }
         let (region, epoch) = match self.route(request) {
@@ -293,13 +314,11 @@ impl Shard {
                 peer.ask(core, id, epoch, &request.body).map(|()| None)
             }
             Body::TransferLeader { to, .. } => peer.transfer(core, *to).map(Some),
-            Body::ChangePeers { changes, .. } => {
-                match changes.is_empty() {
-                    true => peer.change_peers(core, Some(id), epoch, &[]),
-                    false => peer.change_peers(core, Some(id), epoch, changes),
-                }
-                .map(|()| None)
+            Body::ChangePeers { changes, .. } => match changes.is_empty() {
+                true => peer.change_peers(core, Some(id), epoch, &[]),
+                false => peer.change_peers(core, Some(id), epoch, changes),
             }
+            .map(|()| None),
         });
         match answered {
             None => self.core.refuse(id, Error::RegionNotFound(region)),
@@ -310,7 +329,10 @@ impl Shard {
     }
 
     /// The region that a request is for.
-    fn route(&self, request: &Request<'_>) -> Result<(RegionId, Option<super::region::Epoch>), Error> {
+    fn route(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<(RegionId, Option<super::region::Epoch>), Error> {
         match (&request.body, request.region) {
             (Body::TransferLeader { region, .. } | Body::ChangePeers { region, .. }, named) => {
                 Ok((*region, named.map(|(_, epoch)| epoch)))
@@ -324,13 +346,14 @@ impl Shard {
                     Body::Scan { start, .. } => start,
                     _ => &[],
                 };
-                let holder = self.routes.range::<[u8], _>((
-                    std::ops::Bound::Unbounded,
-                    std::ops::Bound::Included(key),
-                ));
+                let holder = self
+                    .routes
+                    .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)));
                 let found = holder.last().map(|(_, region)| *region);
                 let found = found.filter(|region| self.peers[region].region().range.contains(key));
-                found.map(|region| (region, None)).ok_or(Error::RegionNotFound(RegionId(0)))
+                found
+                    .map(|region| (region, None))
+                    .ok_or(Error::RegionNotFound(RegionId(0)))
             }
         }
     }
@@ -366,32 +389,62 @@ impl Shard {
                     self.core.send(from.store, message);
                 }
             }
-            PeerMessage::ReadIndex { region, from, to, attempt } => {
+            PeerMessage::ReadIndex {
+                region,
+                from,
+                to,
+                attempt,
+            } => {
                 self.with(region, |peer, core| {
                     if peer.id == to {
                         peer.ask_for_peer(core, from.store, from.peer, attempt);
                     }
                 });
             }
-            PeerMessage::ReadIndexAnswer { region, to, attempt, index } => {
+            PeerMessage::ReadIndexAnswer {
+                region,
+                to,
+                attempt,
+                index,
+            } => {
                 self.with(region, |peer, core| match index {
                     _ if peer.id != to => {}
                     Some(index) => peer.attempt_confirmed(core, attempt, index),
                     None => peer.attempt_refused(attempt),
                 });
             }
-            PeerMessage::SnapshotOffer { stream, region, clock, message, .. } => {
+            PeerMessage::SnapshotOffer {
+                stream,
+                region,
+                clock,
+                message,
+                ..
+            } => {
                 self.offered(from, stream, region, clock, message);
             }
-            PeerMessage::SnapshotPull { stream, piece, numbers } => {
+            PeerMessage::SnapshotPull {
+                stream,
+                piece,
+                numbers,
+            } => {
                 let now = self.core.now.mono;
                 if let Some(sending) = self.core.sending.get_mut(&stream) {
                     sending.pull(now, piece, &numbers);
                 }
             }
-            PeerMessage::SnapshotPiece { stream, piece, content } => {
-                let found = self.core.receiving.iter().find(|(_, known)| known.stream == stream);
-                let Some(region) = found.map(|(region, _)| *region) else { return };
+            PeerMessage::SnapshotPiece {
+                stream,
+                piece,
+                content,
+            } => {
+                let found = self
+                    .core
+                    .receiving
+                    .iter()
+                    .find(|(_, known)| known.stream == stream);
+                let Some(region) = found.map(|(region, _)| *region) else {
+                    return;
+                };
                 let mut receiving = self.core.receiving.remove(&region).expect("just seen");
                 match receiving.take(&mut self.core, piece, content) {
                     true => drop(self.core.receiving.insert(region, receiving)),
@@ -408,8 +461,8 @@ impl Shard {
             return;
         }
         let region = message.region;
-        let sound = message.message.from == message.from.peer.0
-            && message.message.to == message.to.peer.0;
+        let sound =
+            message.message.from == message.from.peer.0 && message.message.to == message.to.peer.0;
         if !sound {
             return;
         }
@@ -438,13 +491,21 @@ impl Shard {
 
     /// A message for a peer that is not here may create it.
     fn create(&mut self, message: RaftMessage) {
-        let buried = self.graves.get(&message.region).map(|(peer, _)| *peer).unwrap_or_default();
+        let buried = self
+            .graves
+            .get(&message.region)
+            .map(|(peer, _)| *peer)
+            .unwrap_or_default();
         if message.to.peer <= buried || !is_initial(&message.message) {
             return;
         }
         // What overlaps a region that is here waits until that one has made room.
         let Some(range) = &message.range else { return };
-        if self.peers.values().any(|peer| peer.is_initialized() && peer.region().range.overlaps(range)) {
+        if self
+            .peers
+            .values()
+            .any(|peer| peer.is_initialized() && peer.region().range.overlaps(range))
+        {
             return;
         }
         let empty = Region {
@@ -474,32 +535,48 @@ impl Shard {
         message: RaftMessage,
     ) {
         let id = region.id;
-        let known = self.core.receiving.get(&id).map(|receiving| receiving.stream);
+        let known = self
+            .core
+            .receiving
+            .get(&id)
+            .map(|receiving| receiving.stream);
         if known == Some(stream) {
             let mut receiving = self.core.receiving.remove(&id).expect("just seen");
             receiving.pull(&mut self.core);
             self.core.receiving.insert(id, receiving);
             return;
         }
-        let Some(peer) = self.peers.get(&id) else { return };
-        let mine = region.on_store(self.core.me()).is_some_and(|info| info.peer == peer.id);
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let mine = region
+            .on_store(self.core.me())
+            .is_some_and(|info| info.peer == peer.id);
         let index = message.message.get_snapshot().get_metadata().index;
         let sound = message.to.peer == peer.id
             && message.message.from == message.from.peer.0
             && message.message.to == peer.id.0
             && message.from.store == from
-            && message.message.get_snapshot().get_metadata().get_conf_state()
+            && message
+                .message
+                .get_snapshot()
+                .get_metadata()
+                .get_conf_state()
                 == &super::meta::conf_state(&region);
         let useful = index > peer.machine.applied.0 && message.message.term >= peer.term().0;
         let free = matches!(peer.stage, Stage::Normal | Stage::Uninitialized);
-        let others = self.peers.values().filter(|other| other.region_id() != id && other.is_initialized());
-        let overlaps = others.map(|other| &other.region().range).any(|range| range.overlaps(&region.range))
-            || self
-                .core
-                .receiving
-                .iter()
-                .any(|(other, receiving)| *other != id && receiving.range().overlaps(&region.range));
-        let room = known.is_some() || self.core.receiving.len() < self.core.limits().snapshots_receiving;
+        let others = self
+            .peers
+            .values()
+            .filter(|other| other.region_id() != id && other.is_initialized());
+        let overlaps = others
+            .map(|other| &other.region().range)
+            .any(|range| range.overlaps(&region.range))
+            || self.core.receiving.iter().any(|(other, receiving)| {
+                *other != id && receiving.range().overlaps(&region.range)
+            });
+        let room =
+            known.is_some() || self.core.receiving.len() < self.core.limits().snapshots_receiving;
         if !mine || !sound || !useful || !free || overlaps || !room || self.core.store.is_full() {
             return;
         }
@@ -583,7 +660,12 @@ impl Shard {
     fn log_moved(&mut self) {
         let durable = self.core.durable();
         self.core.store.log_durable(engine::store::Lsn(durable.0));
-        while self.core.releases.front().is_some_and(|release| release.lsn <= durable) {
+        while self
+            .core
+            .releases
+            .front()
+            .is_some_and(|release| release.lsn <= durable)
+        {
             let release = self.core.releases.pop_front().expect("just seen");
             let incarnation = release.incarnation;
             let any = self.core.breaks(Mutant::NoIncarnation);
@@ -699,7 +781,7 @@ impl Shard {
             }
         }
         for stream in self.core.sending.keys().copied().collect::<Vec<_>>() {
-            let mut sending = self.core.sending.remove(&stream).expect("just seen");
+            let sending = self.core.sending.remove(&stream).expect("just seen");
             sending.remind(&mut self.core);
             self.core.sending.insert(stream, sending);
         }
@@ -723,7 +805,9 @@ impl Shard {
                 self.core.rotation_wanted = true;
             }
             if holder.needs_truncation {
-                self.with(RegionId(holder.region.0), |peer, core| peer.truncate_here(core));
+                self.with(RegionId(holder.region.0), |peer, core| {
+                    peer.truncate_here(core)
+                });
             }
         }
     }
@@ -753,7 +837,11 @@ impl Shard {
         }
         self.core.store.flush_effects(&mut self.store_effects);
         self.store_events();
-        if self.log_effects.iter().any(|effect| matches!(effect, wal::Effect::Write(_))) {
+        if self
+            .log_effects
+            .iter()
+            .any(|effect| matches!(effect, wal::Effect::Write(_)))
+        {
             self.last_write = self.core.now.mono;
         }
         effects.append(&mut self.core.effects);
@@ -762,7 +850,9 @@ impl Shard {
     }
 
     fn replay(&mut self) {
-        let Some(replay) = &mut self.replay else { return };
+        let Some(replay) = &mut self.replay else {
+            return;
+        };
         match replay.step(&mut self.core) {
             Replayed::Peer(peer) => {
                 self.worked = true;
@@ -831,7 +921,12 @@ impl Shard {
     /// Peers of which nothing is left.
     fn bury(&mut self) {
         let over = |peer: &Peer| matches!(peer.stage, Stage::Destroying(Destroying::Over));
-        let gone: Vec<_> = self.peers.values().filter(|peer| over(peer)).map(|peer| peer.region_id()).collect();
+        let gone: Vec<_> = self
+            .peers
+            .values()
+            .filter(|peer| over(peer))
+            .map(|peer| peer.region_id())
+            .collect();
         for region in gone {
             let peer = self.peers.remove(&region).expect("just seen");
             self.graves.insert(region, (peer.id, peer.region().clone()));
@@ -854,11 +949,17 @@ impl Shard {
         }
         if self.core.ownership_changed && self.replay.is_none() {
             self.core.ownership_changed = false;
-            let owned = self.peers.values().filter(|peer| peer.is_initialized()).map(|peer| Owned {
-                range: peer.region().range.clone(),
-                region: peer.region_id().in_store(),
-            });
-            self.core.store.set_ownership(Ownership::new(owned.collect()));
+            let owned = self
+                .peers
+                .values()
+                .filter(|peer| peer.is_initialized())
+                .map(|peer| Owned {
+                    range: peer.region().range.clone(),
+                    region: peer.region_id().in_store(),
+                });
+            self.core
+                .store
+                .set_ownership(Ownership::new(owned.collect()));
         }
         let barrier = engine::store::Lsn(self.core.log.borrow().last_lsn().0);
         let Ok(rotation) = self.core.store.rotate(barrier) else {
@@ -919,7 +1020,8 @@ impl Shard {
     fn enter(&mut self, peer: Box<Peer>) {
         let region = peer.region_id();
         if peer.is_initialized() {
-            self.routes.insert(peer.region().range.start.clone(), region);
+            self.routes
+                .insert(peer.region().range.start.clone(), region);
         }
         self.dirty.insert(region);
         let before = self.peers.insert(region, peer);
@@ -938,11 +1040,12 @@ impl Shard {
         if peer.dirty {
             self.dirty.insert(region);
         }
-        if peer.reads.are_running() || peer.machine.is_reading() {
+        if peer.reads.are_running() || peer.machine.is_reading() || peer.consistency.is_hashing() {
             self.blocked.insert(region);
         }
         if !before && peer.is_initialized() {
-            self.routes.insert(peer.region().range.start.clone(), region);
+            self.routes
+                .insert(peer.region().range.start.clone(), region);
         }
         Some(done)
     }
@@ -968,8 +1071,10 @@ impl Peer {
         self.finish_change(core);
         self.apply(core);
         self.answer_reads(core);
-        let wanted = matches!(*self.node.store().prepared.borrow(), Prepared::Wanted(_));
-        if wanted && self.leads() && matches!(self.stage, Stage::Normal) && self.changing.is_none() {
+        self.go_on_hashing(core);
+        let wanted = matches!(*self.node.store().prepared.borrow(), Prepared::Wanted);
+        if wanted && self.leads() && matches!(self.stage, Stage::Normal) && self.changing.is_none()
+        {
             core.rotation_wanted = true;
         }
     }
