@@ -56,6 +56,8 @@ pub enum Asker {
         request: RequestId,
         /// The region's version as of the request.
         version: u64,
+        /// Whether a replica that does not lead may answer.
+        any: bool,
         /// The question.
         question: Question,
     },
@@ -75,6 +77,16 @@ pub enum Asker {
 pub struct Read {
     asker: Asker,
     deadline: u64,
+}
+
+impl Read {
+    /// Whether only a leader may answer it.
+    fn needs_leader(&self) -> bool {
+        match self.asker {
+            Asker::Client { any, .. } => !any,
+            Asker::Peer { .. } => true,
+        }
+    }
 }
 
 /// Reads that wait for one confirmation.
@@ -138,6 +150,7 @@ impl Peer {
             asker: Asker::Client {
                 request,
                 version: self.region().epoch.version,
+                any: freshness == Freshness::AnyReplica,
                 question,
             },
             deadline: core.now.mono + core.limits().read_timeout,
@@ -370,8 +383,8 @@ impl Peer {
         }
         for read in late {
             let error = match self.check_leads() {
-                Err(error) => error,
-                Ok(()) => Error::ServerIsBusy("the read could not be confirmed in time"),
+                Err(error) if read.needs_leader() => error,
+                _ => Error::ServerIsBusy("the read could not be confirmed in time"),
             };
             core.end_read(read, error);
         }
@@ -390,7 +403,10 @@ impl Peer {
             .flat_map(|attempt| attempt.reads)
             .chain(waiting);
         for read in lost {
-            core.end_read(read, error.clone());
+            match read.needs_leader() {
+                true => core.end_read(read, error.clone()),
+                false => self.reads.waiting.push(read),
+            }
         }
     }
 
@@ -423,6 +439,7 @@ impl Peer {
                 request,
                 version,
                 question,
+                ..
             } = read.asker
             else {
                 unreachable!("peers are answered when confirmed");

@@ -1,0 +1,91 @@
+//! Whole clusters under faults that a seed decides. `CORACLE_TEST_SCALE=10` runs ten times as many.
+
+use coracle::shard::mutant::Mutant;
+use coracle::sim::check::Verdict;
+use coracle::sim::plan::{Plan, SECOND};
+use coracle::sim::world::{Figures, World};
+
+fn scale() -> u64 {
+    let scale = std::env::var("CORACLE_TEST_SCALE").ok();
+    scale.and_then(|scale| scale.parse().ok()).unwrap_or(1)
+}
+
+fn run(seed: u64, seconds: u64, mutant: Mutant) -> (Figures, Verdict) {
+    World::new(Plan::new(seed, seconds * SECOND, mutant), false).run()
+}
+
+fn replay(seed: u64, seconds: u64) -> String {
+    format!("cargo run --release --bin coracle-sim -- --seed {seed} --for {seconds}s --trace")
+}
+
+#[test]
+fn random_seeds_break_nothing_and_run_the_same_twice() {
+    for seed in 0..24 * scale() {
+        let (figures, verdict) = run(seed, 15, Mutant::None);
+        if let Err(violation) = verdict {
+            panic!("seed {seed}: {violation}\n  replay: {}", replay(seed, 15));
+        }
+        let (again, _) = run(seed, 15, Mutant::None);
+        assert_eq!(
+            figures,
+            again,
+            "seed {seed} is not the same twice; replay: {}",
+            replay(seed, 15)
+        );
+    }
+}
+
+/// Seeds that once found a bug, each with its story.
+#[test]
+fn seeds_that_found_something_find_it_no_more() {
+    let stories = [
+        (
+            5,
+            "a snapshot's table was finished before anything was in it",
+        ),
+        (
+            24,
+            "an ingest that ended after its peer was told to go wrote the peer back to life",
+        ),
+        (
+            35,
+            "a peer that had applied its own removal served again after a restart",
+        ),
+        (
+            43,
+            "a peer without content forgot after a restart whom to ask whether it was gone",
+        ),
+        (
+            50,
+            "a later peer of a region took the end of an earlier one's log for its own",
+        ),
+        (
+            89,
+            "a snapshot of the peers before a change was offered for ever to the one that was added",
+        ),
+        (
+            180,
+            "the memtable rotated in the middle of a replay, and the next one added again",
+        ),
+        (
+            244,
+            "states used up the log's reserve, and no vote could be written",
+        ),
+        (
+            250,
+            "regions were to be founded before a log that is opened again takes records",
+        ),
+        (
+            1043,
+            "a log that is short of segments was not looked through, since nothing was written",
+        ),
+    ];
+    for (seed, story) in stories {
+        if let Err(violation) = run(seed, 20, Mutant::None).1 {
+            panic!(
+                "seed {seed} ({story}): {violation}\n  replay: {}",
+                replay(seed, 20)
+            );
+        }
+    }
+}

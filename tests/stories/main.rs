@@ -1,0 +1,446 @@
+//! Stories of lost data, told to a few shards whose disks and messages the story holds in its hands.
+//!
+//! Each is a way in which a store of this kind loses, forks or hangs; the rule that prevents it is named
+//! where it is kept, in `src/shard`.
+
+mod theatre;
+
+use coracle::shard::error::Error;
+use coracle::shard::ids::{PeerId, StoreId};
+use coracle::shard::message::PeerMessage;
+use coracle::shard::region::Role;
+use coracle::shard::request::{Answer, Body, Freshness, PeerChange, Written};
+use raft::eraftpb::MessageType;
+
+use theatre::{REGION, Theatre, peer};
+
+const KEY: &[u8] = b"\x01key";
+
+/// Raft messages of a kind that wait to be delivered.
+fn waiting(theatre: &Theatre, from: u64, kind: MessageType) -> usize {
+    let is = |message: &PeerMessage| match message {
+        PeerMessage::Raft(raft) => raft.message.get_msg_type() == kind,
+        _ => false,
+    };
+    let post = theatre.post.iter();
+    post.filter(|(sender, _, message)| sender.0 == from && is(message))
+        .count()
+}
+
+#[test]
+fn a_write_is_answered_when_it_is_durable_and_not_before() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre
+        .actors
+        .get_mut(&StoreId(1))
+        .expect("an actor")
+        .holds_disk = true;
+    let request = theatre.put(1, KEY, b"value");
+    theatre.pass(500);
+    assert_eq!(
+        theatre.answers.get(&request),
+        None,
+        "its batch is in flight"
+    );
+    theatre.finish_disk(1);
+    theatre
+        .actors
+        .get_mut(&StoreId(1))
+        .expect("an actor")
+        .holds_disk = false;
+    assert_eq!(theatre.answer(request), Ok(Answer::Written(Written::Done)));
+}
+
+#[test]
+fn an_acknowledged_write_outlives_the_power() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    let request = theatre.put(1, KEY, b"value");
+    assert!(theatre.answer(request).is_ok());
+    theatre.cut_power(1);
+    theatre.start(1);
+    theatre.until("it leads again", |theatre| theatre.leads(1));
+    let request = theatre.get(1, KEY, Freshness::Linearizable);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"value".as_slice().into())))
+    );
+}
+
+#[test]
+fn regions_are_founded_once_whenever_the_power_goes() {
+    let mut theatre = Theatre::new(1);
+    // Nothing has reached the disk yet.
+    theatre.cut_power(1);
+    theatre.start(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    let request = theatre.put(1, KEY, b"value");
+    assert!(theatre.answer(request).is_ok());
+    theatre.cut_power(1);
+    theatre.start(1);
+    theatre.until("it leads again", |theatre| theatre.leads(1));
+    let request = theatre.get(1, KEY, Freshness::Linearizable);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"value".as_slice().into())))
+    );
+}
+
+/// The sole voter elects itself and at once has entries for a learner. If they left before its own term
+/// is durable, a power cut could have it write others of the same term.
+#[test]
+fn a_leader_sends_nothing_before_its_own_term_is_durable() {
+    let mut theatre = Theatre::new(2);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
+    theatre.until("the learner is there", |theatre| {
+        theatre.status(2).is_some_and(|status| status.initialized)
+    });
+    theatre.cut_power(1);
+    theatre.start(1);
+    theatre.until("the opening is announced", |theatre| {
+        theatre.actors[&StoreId(1)]
+            .shard
+            .as_ref()
+            .is_some_and(|shard| shard.is_open())
+    });
+    theatre.holds_post = true;
+    theatre.post.clear();
+    theatre
+        .actors
+        .get_mut(&StoreId(1))
+        .expect("an actor")
+        .holds_disk = true;
+    theatre.cut_power(1);
+    theatre.start(1);
+    // Recovery's own writes finish; what the election writes does not.
+    for _ in 0..400 {
+        if theatre.leads(1) {
+            break;
+        }
+        theatre.finish_disk(1);
+        theatre.pass(5);
+    }
+    assert!(theatre.leads(1), "nobody else can lead");
+    theatre.pass(200);
+    assert_eq!(
+        waiting(&theatre, 1, MessageType::MsgAppend),
+        0,
+        "the term is not durable"
+    );
+    theatre
+        .actors
+        .get_mut(&StoreId(1))
+        .expect("an actor")
+        .holds_disk = false;
+    theatre.finish_disk(1);
+    theatre.pass(200);
+    assert!(
+        waiting(&theatre, 1, MessageType::MsgAppend) > 0,
+        "now it is"
+    );
+}
+
+/// An append comes twice while its batch is in flight: the second ready has no records, and must not
+/// carry the acknowledgement early.
+#[test]
+fn a_doubled_append_is_not_acknowledged_early() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.pass(500);
+    let leader = theatre.leader().expect("a leader");
+    let follower = (1..=3).find(|store| *store != leader).expect("a follower");
+    theatre.holds_post = true;
+    theatre.post.clear();
+    theatre
+        .actors
+        .get_mut(&StoreId(follower))
+        .expect("an actor")
+        .holds_disk = true;
+    theatre.put(leader, KEY, b"value");
+    theatre.turn();
+    let appends: Vec<_> = theatre
+        .post
+        .iter()
+        .filter(|(_, to, message)| {
+            to.0 == follower
+                && matches!(message, PeerMessage::Raft(raft) if !raft.message.entries.is_empty())
+        })
+        .cloned()
+        .collect();
+    assert!(!appends.is_empty(), "the entry was sent");
+    theatre.post.clear();
+    for _ in 0..2 {
+        for (from, to, message) in appends.clone() {
+            theatre.deliver(from, to, message);
+        }
+        theatre.turn();
+    }
+    assert_eq!(
+        waiting(&theatre, follower, MessageType::MsgAppendResponse),
+        0
+    );
+    theatre.finish_disk(follower);
+    theatre.turn();
+    assert!(waiting(&theatre, follower, MessageType::MsgAppendResponse) > 0);
+}
+
+/// The memtable is rotated in the middle of a replay; the next replay must not apply again what those
+/// tables hold.
+#[test]
+fn a_replay_that_rotates_counts_nothing_twice() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    let mut expected = 0;
+    let filler = vec![b'.'; 700];
+    for round in 0..30 {
+        let request = theatre.add(1, b"\x01counter", round);
+        expected += round;
+        assert_eq!(
+            theatre.answer(request),
+            Ok(Answer::Written(Written::Counter(expected)))
+        );
+        let request = theatre.put(1, format!("\x01filler{round}").as_bytes(), &filler);
+        assert!(theatre.answer(request).is_ok());
+    }
+    for _ in 0..6 {
+        theatre.cut_power(1);
+        theatre.start(1);
+        theatre.until("it leads again", |theatre| theatre.leads(1));
+        let request = theatre.get(1, b"\x01counter", Freshness::Linearizable);
+        let value = expected.to_string().into_bytes();
+        assert_eq!(
+            theatre.answer(request),
+            Ok(Answer::Value(Some(value.into())))
+        );
+    }
+}
+
+/// A peer is removed and its tombstone written; its old name must not rise from late messages, and a
+/// later peer of the region must not take the old log for its own.
+#[test]
+fn a_removed_peer_stays_removed_and_a_later_one_begins_anew() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    for round in 0..10 {
+        let leader = theatre.leader().expect("a leader");
+        let request = theatre.put(leader, KEY, format!("{round}").as_bytes());
+        assert!(theatre.answer(request).is_ok());
+    }
+    theatre.until("the first store leads", |theatre| {
+        theatre.leader().is_some()
+    });
+    let leader = theatre.leader().expect("a leader");
+    let goes = if leader == 3 { 2 } else { 3 };
+    theatre.change(&[PeerChange::Remove(PeerId(goes))]);
+    theatre.until("its peer is gone", |theatre| theatre.status(goes).is_none());
+    theatre.pass(3000);
+    assert_eq!(theatre.status(goes), None, "nothing brings it back");
+    theatre.cut_power(goes);
+    theatre.start(goes);
+    theatre.pass(1000);
+    assert_eq!(theatre.status(goes), None, "a restart does not either");
+    theatre.change(&[PeerChange::Put(peer(10, goes, Role::Learner))]);
+    theatre.until("the new peer has everything", |theatre| {
+        let (new, leader) = (
+            theatre.status(goes),
+            theatre.leader().and_then(|store| theatre.status(store)),
+        );
+        match (new, leader) {
+            (Some(new), Some(leader)) => {
+                new.initialized && new.peer == PeerId(10) && new.applied == leader.applied
+            }
+            _ => false,
+        }
+    });
+    let request = theatre.get(goes, KEY, Freshness::Local);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"9".as_slice().into())))
+    );
+}
+
+/// A region of one voter moves to another store by a joint change: whoever leads must not go before the
+/// other knows.
+#[test]
+fn a_sole_voter_moves_to_another_store() {
+    let mut theatre = Theatre::new(2);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    let request = theatre.put(1, KEY, b"value");
+    assert!(theatre.answer(request).is_ok());
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
+    theatre.until("the learner is there", |theatre| {
+        theatre.status(2).is_some_and(|status| status.initialized)
+    });
+    theatre.change(&[
+        PeerChange::Put(peer(2, 2, Role::Voter)),
+        PeerChange::Remove(PeerId(1)),
+    ]);
+    theatre.until("the second store leads alone", |theatre| {
+        theatre
+            .status(2)
+            .is_some_and(|status| status.leads && status.region.peers.len() == 1)
+    });
+    theatre.until("the first peer is gone", |theatre| {
+        theatre.status(1).is_none()
+    });
+    let request = theatre.get(2, KEY, Freshness::Linearizable);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"value".as_slice().into())))
+    );
+}
+
+/// A leader that is cut off answers no read that needs to be fresh, however long it believes to lead.
+#[test]
+fn an_isolated_leader_serves_nothing_stale() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.pass(300);
+    let old = theatre.leader().expect("a leader");
+    let request = theatre.put(old, KEY, b"old");
+    assert!(theatre.answer(request).is_ok());
+    theatre.isolated = vec![StoreId(old)];
+    theatre.until("another leads", |theatre| {
+        theatre.leader().is_some_and(|leader| leader != old)
+    });
+    let new = theatre.leader().expect("just seen");
+    let request = theatre.put(new, KEY, b"new");
+    assert!(theatre.answer(request).is_ok());
+    let request = theatre.get(old, KEY, Freshness::Linearizable);
+    let answer = theatre.answer(request);
+    assert!(
+        matches!(
+            answer,
+            Err(Error::NotLeader { .. } | Error::ServerIsBusy(_))
+        ),
+        "it was {answer:?}"
+    );
+    theatre.isolated.clear();
+    theatre.until("the old one follows", |theatre| !theatre.leads(old));
+    let request = theatre.get(old, KEY, Freshness::AnyReplica);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"new".as_slice().into())))
+    );
+}
+
+/// What was proposed by a leader that lost its place is never answered by another's entry.
+#[test]
+fn a_lost_proposal_is_answered_as_stale() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.pass(300);
+    let old = theatre.leader().expect("a leader");
+    theatre.isolated = vec![StoreId(old)];
+    let lost = theatre.add(old, b"\x01counter", 5);
+    theatre.until("another leads", |theatre| {
+        theatre.leader().is_some_and(|leader| leader != old)
+    });
+    let new = theatre.leader().expect("just seen");
+    for _ in 0..3 {
+        let request = theatre.put(new, KEY, b"new");
+        assert!(theatre.answer(request).is_ok());
+    }
+    theatre.isolated.clear();
+    assert_eq!(theatre.answer(lost), Err(Error::StaleCommand));
+    let leader = theatre.leader().expect("a leader");
+    let request = theatre.get(leader, b"\x01counter", Freshness::Linearizable);
+    assert_eq!(theatre.answer(request), Ok(Answer::Value(None)));
+}
+
+/// A follower that was away while the log was cut off comes back by a snapshot, deletions included.
+#[test]
+fn a_follower_that_was_away_is_restored_by_a_snapshot() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.pass(300);
+    let leader = theatre.leader().expect("a leader");
+    let away = (1..=3).find(|store| *store != leader).expect("a follower");
+    let request = theatre.put(leader, b"\x01deleted", b"x");
+    assert!(theatre.answer(request).is_ok());
+    theatre.pass(200);
+    theatre.isolated = vec![StoreId(away)];
+    let delete = coracle::shard::request::Write::Delete {
+        key: b"\x01deleted",
+    };
+    let request = theatre.ask(leader, Body::Write(&[delete]));
+    assert!(theatre.answer(request).is_ok());
+    for round in 0..120 {
+        let request = theatre.put(leader, format!("\x01k{round}").as_bytes(), b"v");
+        assert!(theatre.answer(request).is_ok());
+    }
+    let behind = theatre.status(away).expect("it is there").last;
+    theatre.until("the log is cut off behind it", |theatre| {
+        theatre
+            .status(leader)
+            .is_some_and(|status| status.truncated > behind)
+    });
+    theatre.isolated.clear();
+    theatre.until("it has everything", |theatre| {
+        let (there, leading) = (theatre.status(away), theatre.status(leader));
+        there.is_some_and(|there| Some(there.applied) == leading.map(|status| status.applied))
+    });
+    for (key, value) in [
+        (&b"\x01deleted"[..], None),
+        (b"\x01k119", Some(b"v".as_slice().into())),
+    ] {
+        let request = theatre.get(away, key, Freshness::Local);
+        assert_eq!(theatre.answer(request), Ok(Answer::Value(value)));
+    }
+    // And after another power cut as well.
+    theatre.cut_power(away);
+    theatre.start(away);
+    theatre.until("it is back", |theatre| {
+        theatre
+            .status(away)
+            .is_some_and(|status| status.initialized)
+    });
+    let request = theatre.get(away, b"\x01k119", Freshness::AnyReplica);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"v".as_slice().into())))
+    );
+}
+
+/// Requests that make no sense are refused with a reason, and nothing else happens.
+#[test]
+fn bad_requests_are_refused() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    let long = [b"\x01".as_slice(), &[b'k'; 5000]].concat();
+    let request = theatre.put(1, &long, b"v");
+    assert!(matches!(
+        theatre.answer(request),
+        Err(Error::TooLarge { .. })
+    ));
+    let request = theatre.put(1, b"\x05beyond", b"v");
+    assert!(matches!(
+        theatre.answer(request),
+        Err(Error::RegionNotFound(_))
+    ));
+    let request = theatre.ask(1, Body::Write(&[]));
+    assert!(theatre.answer(request).is_err());
+    let nobody = [PeerChange::Remove(PeerId(99))];
+    let request = theatre.ask(
+        1,
+        Body::ChangePeers {
+            region: REGION,
+            changes: &nobody,
+        },
+    );
+    assert!(matches!(theatre.answer(request), Err(Error::BadRequest(_))));
+    let request = theatre.add(1, KEY, 1);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Written(Written::Counter(1)))
+    );
+    let request = theatre.put(1, KEY, b"text");
+    assert!(theatre.answer(request).is_ok());
+    let request = theatre.add(1, KEY, 1);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Written(Written::NotANumber))
+    );
+}

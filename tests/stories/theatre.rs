@@ -1,0 +1,335 @@
+//! A stage for stories: a few shards whose disks and messages the story holds in its hands.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use coracle::shard::Shard;
+use coracle::shard::door::{Effect, Input, Report};
+use coracle::shard::ids::{ClusterId, NodeId, PeerId, RegionId, RequestId, StoreId};
+use coracle::shard::limits::Limits;
+use coracle::shard::message::PeerMessage;
+use coracle::shard::mutant::Mutant;
+use coracle::shard::observe::PeerStatus;
+use coracle::shard::options::ShardOptions;
+use coracle::shard::region::{Epoch, PeerInfo, Region, Role};
+use coracle::shard::request::{Body, Freshness, PeerChange, Request, Response, Write};
+use coracle::shard::time::{MILLISECOND, Time};
+use coracle::sim::disk::{Durability, Fate};
+use coracle::sim::files::{Files, Work};
+use coracle::sim::plan::Plan;
+use coracle::sim::start;
+
+pub const REGION: RegionId = RegionId(2);
+
+pub struct Actor {
+    pub shard: Option<Shard>,
+    pub files: Files,
+    /// What the disk has begun and the story has not let it finish.
+    pub works: VecDeque<Work>,
+    pub holds_disk: bool,
+    pub lives: u64,
+}
+
+pub struct Theatre {
+    pub actors: BTreeMap<StoreId, Actor>,
+    pub plan: Plan,
+    now: u64,
+    /// Messages that were sent and not delivered, in order.
+    pub post: VecDeque<(StoreId, StoreId, PeerMessage)>,
+    pub holds_post: bool,
+    /// Whom no message reaches, and who reaches nobody.
+    pub isolated: Vec<StoreId>,
+    pub answers: BTreeMap<RequestId, Response>,
+    pub reports: Vec<Report>,
+    next_request: u64,
+}
+
+pub fn peer(peer: u64, store: u64, role: Role) -> PeerInfo {
+    PeerInfo {
+        peer: PeerId(peer),
+        store: StoreId(store),
+        role,
+    }
+}
+
+impl Theatre {
+    /// So many shards, each on a node of its own; the region begins on the first.
+    pub fn new(stores: u64) -> Theatre {
+        let mut plan = Plan::new(7, 0, Mutant::None);
+        plan.small_files = true;
+        plan.limits = Limits {
+            compare_ticks: 0,
+            ..Limits::SMALL
+        };
+        let mut theatre = Theatre {
+            actors: BTreeMap::new(),
+            plan,
+            now: 0,
+            post: VecDeque::new(),
+            holds_post: false,
+            isolated: Vec::new(),
+            answers: BTreeMap::new(),
+            reports: Vec::new(),
+            next_request: 1,
+        };
+        for store in 1..=stores {
+            let actor = Actor {
+                shard: None,
+                files: Files::new(store, Durability::Through, (1, 2)),
+                works: VecDeque::new(),
+                holds_disk: false,
+                lives: 0,
+            };
+            theatre.actors.insert(StoreId(store), actor);
+            theatre.start(store);
+        }
+        theatre
+    }
+
+    pub fn time(&self) -> Time {
+        Time {
+            mono: self.now,
+            wall: 1_000_000 + self.now / MILLISECOND,
+        }
+    }
+
+    pub fn start(&mut self, store: u64) {
+        let time = self.time();
+        let id = StoreId(store);
+        let actor = self.actors.get_mut(&id).expect("an actor");
+        let (log, engine) = start::open(&self.plan, id, &mut actor.files).expect("it opens");
+        actor.lives += 1;
+        let blank = log.regions().next().is_none();
+        let options = ShardOptions {
+            cluster: ClusterId(1),
+            node: NodeId(store),
+            store: id,
+            boot: store << 32 | actor.lives,
+            seed: store,
+            limits: self.plan.limits,
+            mutant: self.plan.mutant,
+            observe: false,
+        };
+        let mut shard = Shard::open(options, time, log, engine);
+        if store == 1 && blank {
+            shard.bootstrap(vec![Region {
+                id: REGION,
+                epoch: Epoch {
+                    version: 1,
+                    conf_ver: 1,
+                },
+                range: coracle_engine::record::KeyRange::new(b"\x01", b"\x02"),
+                peers: vec![peer(1, 1, Role::Voter)],
+            }]);
+        }
+        actor.shard = Some(shard);
+    }
+
+    /// The power of a node goes: what was not durable is lost.
+    pub fn cut_power(&mut self, store: u64) {
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        actor.shard = None;
+        actor.works.clear();
+        actor.files.disk.power_cut(Fate::Lost, 1);
+        self.post
+            .retain(|(from, to, _)| from.0 != store && to.0 != store);
+    }
+
+    /// Everybody takes a turn, disks and messages do what the story lets them.
+    pub fn turn(&mut self) {
+        let time = self.time();
+        let stores: Vec<_> = self.actors.keys().copied().collect();
+        for store in stores {
+            let actor = self.actors.get_mut(&store).expect("an actor");
+            let Some(shard) = &mut actor.shard else {
+                continue;
+            };
+            shard.handle(time, Input::Clock);
+            for _ in 0..64 {
+                let mut effects = Vec::new();
+                shard.flush(&mut effects);
+                for effect in effects {
+                    match effect {
+                        Effect::Log(effect) => {
+                            let mut bytes = Vec::new();
+                            if let coracle_wal::Effect::Write(write) = &effect {
+                                bytes.resize(write.len as usize, 0);
+                                shard.encode(write, &mut bytes);
+                            }
+                            actor
+                                .works
+                                .push_back(actor.files.begin_log(effect, bytes).1);
+                        }
+                        Effect::Store(effect) => {
+                            actor.works.push_back(actor.files.begin_store(effect).1);
+                        }
+                        Effect::Send { to, message } => self.post.push_back((store, to, message)),
+                        Effect::Respond { to, response } => {
+                            let before = self.answers.insert(to, response);
+                            assert_eq!(before, None, "request {to} is answered once");
+                        }
+                        Effect::Report(report) => self.reports.push(report),
+                    }
+                }
+                if !actor.holds_disk {
+                    for work in actor.works.drain(..) {
+                        actor
+                            .files
+                            .end(work, &mut |input| shard.handle(time, input));
+                    }
+                }
+                if !shard.wants_turn() {
+                    break;
+                }
+            }
+        }
+        if !self.holds_post {
+            for (from, to, message) in std::mem::take(&mut self.post) {
+                self.deliver(from, to, message);
+            }
+        }
+    }
+
+    pub fn deliver(&mut self, from: StoreId, to: StoreId, message: PeerMessage) {
+        if self.isolated.contains(&from) || self.isolated.contains(&to) {
+            return;
+        }
+        let time = self.time();
+        if let Some(shard) = self
+            .actors
+            .get_mut(&to)
+            .and_then(|actor| actor.shard.as_mut())
+        {
+            shard.handle(time, Input::Peer { from, message });
+        }
+    }
+
+    /// Lets a held disk finish what it has begun.
+    pub fn finish_disk(&mut self, store: u64) {
+        let time = self.time();
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        let shard = actor.shard.as_mut().expect("a running shard");
+        for work in actor.works.drain(..) {
+            actor
+                .files
+                .end(work, &mut |input| shard.handle(time, input));
+        }
+    }
+
+    /// Time passes, a turn every five milliseconds.
+    pub fn pass(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds / 5 {
+            self.now += 5 * MILLISECOND;
+            self.turn();
+        }
+    }
+
+    /// Time passes until something holds.
+    pub fn until(&mut self, what: &str, holds: impl Fn(&Theatre) -> bool) {
+        for _ in 0..6000 {
+            if holds(self) {
+                return;
+            }
+            self.pass(5);
+        }
+        panic!("after 30 s it does not hold: {what}\n{}", self.describe());
+    }
+
+    pub fn describe(&self) -> String {
+        let shards = self
+            .actors
+            .values()
+            .filter_map(|actor| actor.shard.as_ref());
+        shards.map(|shard| shard.describe() + "\n").collect()
+    }
+
+    pub fn status(&self, store: u64) -> Option<PeerStatus> {
+        let shard = self.actors[&StoreId(store)].shard.as_ref()?;
+        shard
+            .statuses()
+            .into_iter()
+            .find(|status| status.region.id == REGION)
+    }
+
+    pub fn leads(&self, store: u64) -> bool {
+        self.status(store).is_some_and(|status| status.leads)
+    }
+
+    /// The store that leads in the newest term.
+    pub fn leader(&self) -> Option<u64> {
+        let leading = self.actors.keys().filter(|store| self.leads(store.0));
+        leading
+            .max_by_key(|store| self.status(store.0).map(|status| status.term))
+            .map(|store| store.0)
+    }
+
+    pub fn ask(&mut self, store: u64, body: Body<'_>) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        let time = self.time();
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        let request = Request { region: None, body };
+        let shard = actor.shard.as_mut().expect("a running shard");
+        shard.handle(time, Input::Request { id, request });
+        id
+    }
+
+    pub fn put(&mut self, store: u64, key: &[u8], value: &[u8]) -> RequestId {
+        let write = Write::Put {
+            key,
+            value,
+            expiry_ms: None,
+        };
+        self.ask(store, Body::Write(&[write]))
+    }
+
+    pub fn add(&mut self, store: u64, key: &[u8], delta: i64) -> RequestId {
+        self.ask(store, Body::Write(&[Write::Add { key, delta }]))
+    }
+
+    pub fn get(&mut self, store: u64, key: &[u8], freshness: Freshness) -> RequestId {
+        self.ask(store, Body::Get { key, freshness })
+    }
+
+    /// The answer to a request, when it has come.
+    pub fn answer(&mut self, request: RequestId) -> Response {
+        self.until("the request is answered", |theatre| {
+            theatre.answers.contains_key(&request)
+        });
+        self.answers[&request].clone()
+    }
+
+    /// Changes the peers, as often as it takes.
+    pub fn change(&mut self, changes: &[PeerChange]) {
+        for _ in 0..200 {
+            self.until("there is a leader", |theatre| theatre.leader().is_some());
+            let leader = self.leader().expect("just seen");
+            let body = Body::ChangePeers {
+                region: REGION,
+                changes,
+            };
+            let request = self.ask(leader, body);
+            if self.answer(request).is_ok() {
+                return;
+            }
+            self.pass(50);
+        }
+        panic!(
+            "the peers are never changed: {changes:?}\n{}",
+            self.describe()
+        );
+    }
+
+    /// Three voters on three stores.
+    pub fn grow_to_three(&mut self) {
+        self.until("the first store leads", |theatre| theatre.leads(1));
+        for store in [2, 3] {
+            self.change(&[PeerChange::Put(peer(store, store, Role::Learner))]);
+            self.until("the learner has a range", |theatre| {
+                theatre
+                    .status(store)
+                    .is_some_and(|status| status.initialized)
+            });
+            self.change(&[PeerChange::Put(peer(store, store, Role::Voter))]);
+        }
+    }
+}
