@@ -949,14 +949,12 @@ impl Shard {
         }
         if self.core.ownership_changed && self.replay.is_none() {
             self.core.ownership_changed = false;
-            let owned = self
-                .peers
-                .values()
-                .filter(|peer| peer.is_initialized())
-                .map(|peer| Owned {
-                    range: peer.region().range.clone(),
+            let owned = self.peers.values().filter_map(|peer| {
+                Some(Owned {
+                    range: peer.owned()?.clone(),
                     region: peer.region_id().in_store(),
-                });
+                })
+            });
             self.core
                 .store
                 .set_ownership(Ownership::new(owned.collect()));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use coracle_engine::progress::Rotation;
+use coracle_engine::record::KeyRange;
 use coracle_engine::store::CutNumber;
 use coracle_wal as wal;
 use raft::eraftpb::HardState;
@@ -306,6 +307,14 @@ impl Peer {
             self.node
                 .raft
                 .set_randomized_election_timeout(drawn as usize);
+        }
+    }
+
+    /// The range that compaction must leave alone here: its own, or the one that a snapshot brings.
+    pub fn owned(&self) -> Option<&KeyRange> {
+        match &self.stage {
+            Stage::Restoring(restoring) => Some(restoring.range()),
+            _ => self.is_initialized().then_some(&self.machine.region.range),
         }
     }
 

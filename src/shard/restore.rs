@@ -204,6 +204,11 @@ pub struct Restoring {
 }
 
 impl Restoring {
+    /// The range that it takes.
+    pub fn range(&self) -> &KeyRange {
+        &self.region.range
+    }
+
     /// One that was interrupted when "applying" was durable.
     pub fn interrupted(region: Region, clock: u64, tables: Vec<u64>) -> Restoring {
         Restoring {
@@ -244,7 +249,6 @@ impl Peer {
 
     /// Goes on with a snapshot.
     pub fn go_on_restoring(&mut self, core: &mut Core) {
-        let initialized = self.is_initialized();
         let Stage::Restoring(restoring) = &mut self.stage else {
             return;
         };
@@ -253,7 +257,10 @@ impl Peer {
             return;
         }
         match restoring.step {
-            RestoreStep::Freeze if initialized && !core.breaks(Mutant::NoCheckpoint) => {
+            // A peer without content waits as well: compaction judges by the ranges that were owned at
+            // the last durable rotation, and must know this one before anything of it comes in.
+            RestoreStep::Freeze if !core.breaks(Mutant::NoCheckpoint) => {
+                core.ownership_changed = true;
                 core.rotation_wanted = true;
             }
             RestoreStep::Freeze => self.give_raft(core),

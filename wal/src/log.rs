@@ -500,7 +500,9 @@ impl Log {
         };
         let free = u64::from(self.pool.free_count());
         // Only files that exist count: a full disk makes no more of them.
-        let placed = self.stage == Opening::Open && free >= segments + reserved;
+        let live = self.segments.len() as u64;
+        let within = !entries || live + segments + reserved <= u64::from(self.limits.segments_max);
+        let placed = self.stage == Opening::Open && free >= segments + reserved && within;
         // A log that is just being created gathers one batch until its files are there.
         let fresh = self.opening == 1 && self.stage != Opening::Open && !self.pool.is_starved();
         let one_batch = ahead <= batch_max;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::effect::Effect;
 use crate::ids::Slot;
-use crate::limits::Limits;
+use crate::limits::{LIVE_SEGMENTS_MAX, Limits};
 
 /// Which files there are, and what they are good for.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ impl Pool {
         self.creating.len() as u32
     }
 
+    fn known_count(&self) -> usize {
+        self.known.len()
+    }
+
     /// How many more files may be made; none while the disk is full.
     pub fn creatable_count(&self, limits: &Limits) -> u32 {
         if self.starved {
@@ -49,7 +53,15 @@ impl Pool {
     /// Asks for files until so many are free or on their way as should be ready.
     pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
         let ready = limits.segments_ready + limits.segments_reserved;
-        while self.free_count() + self.creating_count() < ready && self.creatable_count(limits) > 0
+        // Beyond the bound there are more for states alone, as long as a header can list them: every
+        // opening takes one, however often a process ends and starts.
+        let beyond = |pool: &Pool| {
+            !pool.is_starved()
+                && pool.free_count() + pool.creating_count() < limits.segments_reserved
+                && pool.known_count() < LIVE_SEGMENTS_MAX
+        };
+        while (self.free_count() + self.creating_count() < ready && self.creatable_count(limits) > 0)
+            || beyond(self)
         {
             let slot = (1..).map(Slot).find(|slot| !self.known.contains(slot));
             let slot = slot.expect("fewer slots than numbers");
