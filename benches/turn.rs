@@ -41,7 +41,11 @@ struct Group {
 
 fn region(id: u64, count: u64, replicas: u64) -> Region {
     let bound = |place: u64| format!("\u{1}{place:08}").into_bytes();
-    let limit = if id + 1 == count { vec![2] } else { bound(id + 1) };
+    let limit = if id + 1 == count {
+        vec![2]
+    } else {
+        bound(id + 1)
+    };
     Region {
         id: RegionId(id + 2),
         epoch: Epoch {
@@ -64,7 +68,9 @@ fn region(id: u64, count: u64, replicas: u64) -> Region {
 
 impl Group {
     fn new(regions: u64, replicas: u64) -> Group {
-        let shards = (1..=replicas).map(|store| shard(store, regions, replicas)).collect();
+        let shards = (1..=replicas)
+            .map(|store| shard(store, regions, replicas))
+            .collect();
         let mut group = Group {
             shards,
             buffer: Vec::new(),
@@ -82,7 +88,11 @@ impl Group {
 
     /// Whether the first shard leads every region; the others stand back.
     fn is_led(&self, regions: u64) -> bool {
-        let led = self.shards[0].statuses().iter().filter(|status| status.leads && status.applied.0 > 5).count();
+        let led = self.shards[0]
+            .statuses()
+            .iter()
+            .filter(|status| status.leads && status.applied.0 > 5)
+            .count();
         led as u64 == regions
     }
 
@@ -127,7 +137,8 @@ impl Group {
                     shard.handle(time, Input::LogCreated(slot));
                 }
                 Effect::Log(wal::Effect::Write(write)) => {
-                    self.buffer.resize(self.buffer.len().max(write.len as usize), 0);
+                    self.buffer
+                        .resize(self.buffer.len().max(write.len as usize), 0);
                     shard.encode(&write, &mut self.buffer[..write.len as usize]);
                     shard.handle(time, Input::LogDurable(write.lsn));
                 }
@@ -201,7 +212,11 @@ fn shard(store: u64, regions: u64, replicas: u64) -> Shard {
     };
     let engine = opening.finish().expect("a new store");
     let mut shard = Shard::open(options, Time::default(), log, engine);
-    shard.bootstrap((0..regions).map(|id| region(id, regions, replicas)).collect());
+    shard.bootstrap(
+        (0..regions)
+            .map(|id| region(id, regions, replicas))
+            .collect(),
+    );
     shard
 }
 
@@ -227,7 +242,9 @@ fn measure(regions: u64, batch: u64, replicas: u64, commands: u64) -> f64 {
         for region in 0..regions {
             write_number(&mut key[1..9], region);
             for _ in 0..batch {
-                counter = counter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                counter = counter
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 write_number(&mut key[10..16], (counter >> 33) % keys);
                 request += 1;
                 let write = [Write::Put {
@@ -250,9 +267,12 @@ fn measure(regions: u64, batch: u64, replicas: u64, commands: u64) -> f64 {
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let only = std::env::args().find_map(|argument| argument.strip_prefix("--only=").map(String::from));
+    let only =
+        std::env::args().find_map(|argument| argument.strip_prefix("--only=").map(String::from));
     let rounds = if quick { 1 } else { 9 };
-    println!("keys of 16 B, values of 256 B; medians of {rounds} rounds (lowest to highest), commands per second of one core\n");
+    println!(
+        "keys of 16 B, values of 256 B; medians of {rounds} rounds (lowest to highest), commands per second of one core\n"
+    );
     println!("| regions | per region and turn | one replica | all three replicas |");
     println!("|---|---|---|---|");
     for regions in [1u64, 100, 10_000] {
@@ -268,7 +288,9 @@ fn main() {
                     (1, _) => 200_000,
                     _ => 1_000_000,
                 } / if quick { 4 } else { 1 };
-                let mut figures: Vec<f64> = (0..rounds).map(|_| measure(regions, batch, replicas, commands)).collect();
+                let mut figures: Vec<f64> = (0..rounds)
+                    .map(|_| measure(regions, batch, replicas, commands))
+                    .collect();
                 figures.sort_by(f64::total_cmp);
                 cells.push(format!(
                     "{:.0} k ({:.0}–{:.0})",

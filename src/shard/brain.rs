@@ -91,6 +91,7 @@ impl Shard {
             releases: VecDeque::new(),
             incarnations: 0,
             proposed_bytes: 0,
+            admitted: 0,
             reads_waiting: 0,
             attempts: 0,
             observations: Vec::new(),
@@ -828,6 +829,7 @@ impl Shard {
         for region in std::mem::take(&mut self.dirty) {
             self.with(region, Peer::turn);
         }
+        self.core.admitted = 0;
         self.bury();
         self.rotate();
         self.send_snapshots();

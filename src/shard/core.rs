@@ -57,6 +57,8 @@ pub struct Core {
     pub incarnations: u64,
     /// Bytes proposed and not applied, over all regions.
     pub proposed_bytes: u64,
+    /// Bytes of entries that were taken from leaders since the last turn.
+    pub admitted: u64,
     /// Reads that wait, over all regions.
     pub reads_waiting: usize,
     /// Counts attempts to confirm reads.

@@ -343,7 +343,10 @@ impl Peer {
     /// What waits here, for whoever looks for a fault.
     pub fn waiting(&self) -> String {
         format!(
-            "queue {}, changing {}, proposals {}, snapshot {:?}, silent for {} ticks",
+            "{:?}, ready {}, unstable {}, queue {}, changing {}, proposals {}, snapshot {:?}, silent for {} ticks",
+            self.node.raft.state,
+            self.node.has_ready(),
+            self.node.raft.raft_log.unstable_entries().len(),
             self.machine.queue.len(),
             self.changing.is_some(),
             self.proposals.len(),

@@ -35,12 +35,15 @@ impl Peer {
             }
             let unstable = self.node.raft.raft_log.unstable_entries();
             let bytes = unstable.iter().map(entry::payload_len).sum::<u64>();
-            // The hard state goes along.
-            if !unstable.is_empty() && !core.log.borrow().has_room(bytes + 64, unstable.len() + 1) {
-                // The log is full: truncation makes room, and every tick looks again.
-                return;
-            }
-            if !core.has_room_for_state() {
+            // The hard state goes along. Room was asked for when the entries were admitted; if it went to
+            // others meanwhile, they go into the reserve: a peer that cannot write cannot vote either.
+            let (bytes, count) = (bytes as usize + (16 << 10), unstable.len() + 4);
+            if !core
+                .log
+                .borrow()
+                .has_room_for_states(bytes + 8 * count, count)
+            {
+                // The log is full to its end: truncation makes room, and every tick looks again.
                 return;
             }
             let ready = self.node.ready();
@@ -110,7 +113,7 @@ impl Peer {
         let mut outcome = Ok(());
         if !entries.is_empty() {
             let stored: Vec<_> = entries.iter().map(entry::to_log).collect();
-            outcome = log.append(region, &stored);
+            outcome = log.append_into_reserve(region, &stored);
         }
         // Whatever is written takes the newest commit index along; alone it causes no write.
         let mut hard = self.node.raft.hard_state();

@@ -355,7 +355,12 @@ impl Core {
             return Err(Error::ServerIsBusy("the shard has too much under way"));
         }
         let few = self.log.borrow().segments_left() < SEGMENTS_FOR_PROPOSALS;
-        if few || !self.log.borrow().has_room(self.proposed_bytes + bytes, 64) {
+        if few
+            || !self
+                .log
+                .borrow()
+                .has_room(self.admitted + self.proposed_bytes + bytes, 64)
+        {
             return Err(match self.log.borrow().is_starved() {
                 true => Error::DiskFull,
                 false => Error::ServerIsBusy("the log is full"),

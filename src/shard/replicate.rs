@@ -88,6 +88,7 @@ impl Peer {
         {
             self.leaderless = 0;
         }
+        core.admitted += message.entries.iter().map(entry::payload_len).sum::<u64>();
         // What raft refuses is not worth more than being dropped: its sender tries again.
         let _ = self.node.step(message);
         self.draw(core);
@@ -104,8 +105,17 @@ impl Peer {
                     return false;
                 }
                 let few = core.log.borrow().segments_left() < SEGMENTS_FOR_APPENDS;
-                if few && message.entries.iter().any(entry::has_commands) {
-                    return false;
+                if message.entries.iter().any(entry::has_commands) {
+                    let bytes = message.entries.iter().map(entry::payload_len).sum::<u64>();
+                    let ahead = core.admitted + bytes;
+                    if few
+                        || !core
+                            .log
+                            .borrow()
+                            .has_room(ahead, message.entries.len() + 64)
+                    {
+                        return false;
+                    }
                 }
                 let mut before = (message.index, message.log_term);
                 for entry in &message.entries {

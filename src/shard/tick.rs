@@ -7,6 +7,9 @@ use super::entry;
 use super::ids::{Index, Term};
 use super::peer::{Peer, Stage};
 
+/// With so many entries on their way no truncation is proposed.
+const TRUNCATIONS_AHEAD: u64 = 64;
+
 impl Peer {
     /// One tick.
     pub fn tick(&mut self, core: &mut Core) {
@@ -25,7 +28,8 @@ impl Peer {
         self.check_proposals(core);
         self.check_membership(core);
         self.compare_in = self.compare_in.saturating_sub(1);
-        if self.compare_in == 0 && core.limits().compare_ticks > 0 && self.leads() {
+        let low = core.log.borrow().segments_left() <= core.limits().segments_low;
+        if self.compare_in == 0 && core.limits().compare_ticks > 0 && self.leads() && !low {
             self.compare_in = core.limits().compare_ticks;
             self.propose_hash(core);
         }
@@ -57,6 +61,10 @@ impl Peer {
         if self.node.raft.state != StateRole::Leader || !matches!(self.stage, Stage::Normal) {
             return;
         }
+        if self.node.raft.raft_log.last_index() > self.machine.applied.0 + TRUNCATIONS_AHEAD {
+            // What was proposed before has not come through: more of it would only fill the log.
+            return;
+        }
         let limits = *core.limits();
         let first = self.truncated(core).0 + 1;
         let applied = self.machine.applied.0;
@@ -68,7 +76,11 @@ impl Peer {
             .map(|(_, progress)| progress.matched)
             .min();
         let replicated = matched.unwrap_or(applied).min(applied);
-        let pressed = core.log.borrow().segments_left() <= limits.segments_low;
+        let left = core.log.borrow().segments_left();
+        let pressed = left <= limits.segments_low;
+        if pressed && self.node.raft.raft_log.last_index() > applied {
+            return;
+        }
         let wanted = if applied.saturating_sub(first) >= limits.truncate_entries_forced || pressed {
             applied
         } else if replicated.saturating_sub(first) > limits.truncate_entries {

@@ -301,6 +301,25 @@ impl Log {
     ///
     /// Either all entries are taken or, refused, none.
     pub fn append(&mut self, region: RegionId, entries: &[Entry]) -> Result<(), Refused> {
+        self.append_within(region, entries, true)
+    }
+
+    /// The same for entries that were admitted before, or that let space come back, such as the one a
+    /// leader begins its term with: where the log is full they go into the reserve, as states do.
+    pub fn append_into_reserve(
+        &mut self,
+        region: RegionId,
+        entries: &[Entry],
+    ) -> Result<(), Refused> {
+        self.append_within(region, entries, false)
+    }
+
+    fn append_within(
+        &mut self,
+        region: RegionId,
+        entries: &[Entry],
+        leave_reserve: bool,
+    ) -> Result<(), Refused> {
         let Some(first) = entries.first() else {
             return Ok(());
         };
@@ -315,7 +334,7 @@ impl Log {
             }
             bytes += entry.payload.len() + 8;
         }
-        self.admit(bytes, entries.len(), true)?;
+        self.admit(bytes, entries.len(), leave_reserve)?;
         let place = self.enter(region);
         let known = &mut self.regions[place as usize];
         assert!(!known.tombstone, "region {region} is a tombstone");
@@ -567,7 +586,8 @@ impl Log {
         }
         self.maintain();
         self.seal();
-        self.pool.prepare(&self.limits, &mut self.effects);
+        let opening = self.stage == Opening::Waiting;
+        self.pool.prepare(&self.limits, opening, &mut self.effects);
         effects.append(&mut self.effects);
         let (regions, cache) = (&mut self.regions, &mut self.cache);
         cache.sweep(|region, last| regions[region as usize].cache_first() > last);

@@ -51,16 +51,18 @@ impl Pool {
     }
 
     /// Asks for files until so many are free or on their way as should be ready.
-    pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
+    pub fn prepare(&mut self, limits: &Limits, opening: bool, effects: &mut Vec<Effect>) {
         let ready = limits.segments_ready + limits.segments_reserved;
-        // Beyond the bound there are more for states alone, as long as a header can list them: every
-        // opening takes one, however often a process ends and starts.
+        // An opening needs one whatever the bound says, however often a process ends and starts; as long
+        // as a header can list them.
         let beyond = |pool: &Pool| {
-            !pool.is_starved()
-                && pool.free_count() + pool.creating_count() < limits.segments_reserved
+            opening
+                && !pool.is_starved()
+                && pool.free_count() + pool.creating_count() == 0
                 && pool.known_count() < LIVE_SEGMENTS_MAX
         };
-        while (self.free_count() + self.creating_count() < ready && self.creatable_count(limits) > 0)
+        while (self.free_count() + self.creating_count() < ready
+            && self.creatable_count(limits) > 0)
             || beyond(self)
         {
             let slot = (1..).map(Slot).find(|slot| !self.known.contains(slot));
