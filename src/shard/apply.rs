@@ -112,12 +112,11 @@ impl Peer {
         let requests = outcomes.requests;
         self.answer(core, index, |place| {
             let count = usize::from(requests.get(place).copied().unwrap_or(0));
-            let mut written: Vec<Written> = writes.by_ref().take(count).collect();
-            match written.len() {
-                0 => Ok(Answer::Done),
-                1 => Ok(Answer::Written(written.remove(0))),
-                _ => Ok(Answer::AllWritten(written)),
-            }
+            Ok(match count {
+                0 => Answer::Done,
+                1 => writes.next().map_or(Answer::Done, Answer::Written),
+                _ => Answer::AllWritten(writes.by_ref().take(count).collect::<Vec<Written>>()),
+            })
         });
         true
     }

@@ -25,6 +25,7 @@ use super::mutant::Mutant;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
 use super::peer::{Destroying, Peer, Stage};
+use super::propose::Gate;
 use super::recover::{INITIAL_INDEX, INITIAL_TERM, Replay, Replayed};
 use super::region::{PeerInfo, Region, Role};
 use super::replicate::is_initial;
@@ -92,6 +93,7 @@ impl Shard {
             incarnations: 0,
             proposed_bytes: 0,
             admitted: 0,
+            gate: Gate::default(),
             reads_waiting: 0,
             attempts: 0,
             observations: Vec::new(),
@@ -830,6 +832,7 @@ impl Shard {
             self.with(region, Peer::turn);
         }
         self.core.admitted = 0;
+        self.core.gate = Gate::default();
         self.bury();
         self.rotate();
         self.send_snapshots();

@@ -16,6 +16,7 @@ use super::message::{PeerMessage, StreamId};
 use super::mutant::Mutant;
 use super::observe::Observation;
 use super::options::ShardOptions;
+use super::propose::Gate;
 use super::request::{Answer, Response};
 use super::restore::Receiving;
 use super::snapshot::Sending;
@@ -59,6 +60,8 @@ pub struct Core {
     pub proposed_bytes: u64,
     /// Bytes of entries that were taken from leaders since the last turn.
     pub admitted: u64,
+    /// What may be admitted, as looked up last.
+    pub gate: Gate,
     /// Reads that wait, over all regions.
     pub reads_waiting: usize,
     /// Counts attempts to confirm reads.

@@ -152,7 +152,7 @@ impl Peer {
         let epoch = self.region().epoch;
         let payload = self.staged.commands.take(epoch, core.now.wall);
         match self.append(core, payload) {
-            Some(index) => self.proposals.push_back(Proposal {
+            Some(index) => self.expect(Proposal {
                 index,
                 term: self.term(),
                 bytes,
@@ -187,6 +187,14 @@ impl Peer {
         self.lease.sent(Index(last), core.now.mono);
         self.dirty = true;
         Some(Index(last))
+    }
+
+    /// Waits for an entry. A leader that lost its place and has it again may propose at an index where
+    /// it still waits for an older entry, which may yet be applied instead: so they stand in order.
+    fn expect(&mut self, proposal: Proposal) {
+        let key = |proposal: &Proposal| (proposal.index, proposal.term);
+        let place = self.proposals.partition_point(|other| key(other) < key(&proposal));
+        self.proposals.insert(place, proposal);
     }
 
     /// Moves the region's clock by an entry without commands.
@@ -273,7 +281,7 @@ impl Peer {
         }
         self.lease.sent(Index(last), core.now.mono);
         self.dirty = true;
-        self.proposals.push_back(Proposal {
+        self.expect(Proposal {
             index: Index(last),
             term: self.term(),
             bytes: 0,
@@ -323,10 +331,39 @@ impl Peer {
     }
 }
 
+/// What may be admitted before it must be looked up again: looking is dearer than a command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gate {
+    /// Bytes that a region may have under way.
+    region: u64,
+    /// Bytes that all regions together may have under way.
+    total: u64,
+    /// Bytes that the log certainly has room for, counted as `total` is.
+    room: u64,
+}
+
+/// The log is asked for so much more than a command needs, so that it need not be asked every time.
+const ROOM_AHEAD: u64 = 256 << 10;
+
 impl Core {
     /// Whether a region may have so many more bytes proposed.
-    pub fn admit(&self, region_bytes: u64, bytes: u64) -> Result<(), Error> {
-        let limits = self.limits();
+    pub fn admit(&mut self, region_bytes: u64, bytes: u64) -> Result<(), Error> {
+        let ahead = self.admitted + self.proposed_bytes + bytes;
+        if ahead > self.gate.room {
+            self.look(ahead)?;
+        }
+        if region_bytes > 0 && region_bytes + bytes > self.gate.region {
+            return Err(Error::ServerIsBusy("the region has too much under way"));
+        }
+        if self.proposed_bytes > 0 && self.proposed_bytes + bytes > self.gate.total {
+            return Err(Error::ServerIsBusy("the shard has too much under way"));
+        }
+        Ok(())
+    }
+
+    /// Looks what may be admitted, when `ahead` bytes are wanted.
+    fn look(&mut self, ahead: u64) -> Result<(), Error> {
+        self.gate = Gate::default();
         if self.stopped {
             return Err(Error::ServerIsBusy("the shard has stopped"));
         }
@@ -337,35 +374,37 @@ impl Core {
             return Err(Error::DiskFull);
         }
         // Debt lowers the budgets gradually, so writers slow down long before they are refused.
+        let limits = *self.limits();
         let debt = self.store.debt_bytes();
         let span = limits.debt_bytes_stop - limits.debt_bytes_slow;
         let over = debt.saturating_sub(limits.debt_bytes_slow).min(span);
-        let scale = |budget: u64| {
-            budget - (u128::from(budget) * u128::from(over) / u128::from(span)) as u64
-        };
         if over == span {
             return Err(Error::ServerIsBusy("compaction is behind"));
         }
-        if region_bytes > 0 && region_bytes + bytes > scale(limits.proposed_bytes) {
-            return Err(Error::ServerIsBusy("the region has too much under way"));
-        }
-        if self.proposed_bytes > 0
-            && self.proposed_bytes + bytes > scale(limits.proposed_bytes_total)
-        {
-            return Err(Error::ServerIsBusy("the shard has too much under way"));
-        }
-        let few = self.log.borrow().segments_left() < SEGMENTS_FOR_PROPOSALS;
-        if few
-            || !self
-                .log
-                .borrow()
-                .has_room(self.admitted + self.proposed_bytes + bytes, 64)
-        {
-            return Err(match self.log.borrow().is_starved() {
+        let scale = |budget: u64| {
+            budget - (u128::from(budget) * u128::from(over) / u128::from(span)) as u64
+        };
+        let log = self.log.borrow();
+        let few = log.segments_left() < SEGMENTS_FOR_PROPOSALS;
+        let room = match log.has_room(ahead + ROOM_AHEAD, ENTRIES_AHEAD) {
+            true => ahead + ROOM_AHEAD,
+            false => ahead,
+        };
+        if few || !log.has_room(room, ENTRIES_AHEAD) {
+            return Err(match log.is_starved() {
                 true => Error::DiskFull,
                 false => Error::ServerIsBusy("the log is full"),
             });
         }
+        drop(log);
+        self.gate = Gate {
+            region: scale(limits.proposed_bytes),
+            total: scale(limits.proposed_bytes_total),
+            room,
+        };
         Ok(())
     }
 }
+
+/// Entries that may come of what is admitted before the next look.
+const ENTRIES_AHEAD: usize = 64;

@@ -83,6 +83,10 @@ impl Peer {
             // Before it ended, this peer may have promised a leader to elect nobody else for a while.
             return;
         }
+        // A peer whose log has just been emptied by a snapshot cannot look through it for an election.
+        if hurries && !matches!(self.stage, Stage::Normal) {
+            return;
+        }
         if matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat)
             && !matches!(self.stage, Stage::Leaving)
         {

@@ -696,7 +696,7 @@ impl World {
                         .iter()
                         .find(|status| status.region.id == region && status.term == term)
                     {
-                        completeness::check(leader, self.matching.newest(region))?;
+                        completeness::check(leader, self.matching.newest_before(region, term))?;
                     }
                 }
                 Observation::Applied {

@@ -4,7 +4,8 @@ use super::{Verdict, Violation};
 use crate::shard::ids::Index;
 use crate::shard::observe::PeerStatus;
 
-/// A peer has just begun to lead; `newest` is the greatest index that anybody has applied.
+/// A peer has just begun to lead; `newest` is the greatest index of an earlier term that anybody has
+/// applied. It may learn late that it was elected: what later terms applied says nothing of it.
 pub fn check(leader: &PeerStatus, newest: Index) -> Verdict {
     if leader.last >= newest {
         return Ok(());

@@ -80,7 +80,8 @@ fn is_seen(operations: &[&Operation], wanted: &[u8]) -> bool {
     })
 }
 
-fn check_key(key: &[u8], all: &[&Operation]) -> Verdict {
+/// Whether there is an order; none if that takes too long to say.
+fn order(all: &[&Operation]) -> Option<bool> {
     let mut operations: Vec<&Operation> = all
         .iter()
         .filter(|operation| match (&operation.outcome, &operation.kind) {
@@ -97,22 +98,58 @@ fn check_key(key: &[u8], all: &[&Operation]) -> Verdict {
         ends: &ends,
         tried: BTreeSet::new(),
     };
+    search.run()
+}
+
+fn check_key(key: &[u8], all: &[&Operation]) -> Verdict {
     let wrong = |what: String| Err(Violation::new("linearizability", what));
-    match search.run() {
+    match order(all) {
         Some(true) => Ok(()),
-        Some(false) => {
-            let mut told = String::new();
-            for operation in operations.iter().take(400) {
-                told.push_str(&format!("\n  {operation}"));
-            }
-            wrong(format!("key {} has no order:{told}", key.escape_ascii()))
-        }
+        Some(false) => wrong(format!(
+            "key {} has no order; up to the answer that cannot be:{}",
+            key.escape_ascii(),
+            tell(all)
+        )),
         None => wrong(format!(
             "key {} is undecided after {STATES_MAX} states, {} operations",
             key.escape_ascii(),
-            operations.len()
+            all.len()
         )),
     }
+}
+
+/// The end of the shortest beginning of a history that has no order.
+fn tell(all: &[&Operation]) -> String {
+    let mut moments: Vec<u64> = all.iter().map(|operation| operation.end()).collect();
+    moments.retain(|moment| *moment < u64::MAX);
+    moments.sort_unstable();
+    let until = |moment: u64| -> Vec<Operation> {
+        let begun = all.iter().filter(|operation| operation.invoked <= moment);
+        begun
+            .map(|operation| {
+                let mut operation = (*operation).clone();
+                if operation.end() > moment && operation.outcome != Outcome::NotApplied {
+                    operation.outcome = Outcome::Unknown;
+                }
+                operation
+            })
+            .collect()
+    };
+    let fails = |moment: u64| {
+        let history = until(moment);
+        let operations: Vec<&Operation> = history.iter().collect();
+        order(&operations) == Some(false)
+    };
+    let place = moments.partition_point(|moment| !fails(*moment));
+    let Some(moment) = moments.get(place) else {
+        return String::new();
+    };
+    let history = until(*moment);
+    let mut shown: Vec<&Operation> = history.iter().collect();
+    shown.sort_by_key(|operation| operation.invoked);
+    let from = shown.len().saturating_sub(24);
+    let lines = shown[from..].iter().map(|operation| format!("\n  {operation}"));
+    lines.collect()
 }
 
 struct Search<'a> {

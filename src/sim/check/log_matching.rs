@@ -11,7 +11,8 @@ pub struct LogMatching {
     entries: BTreeMap<(RegionId, Index), (Term, u32)>,
     /// How far each peer is, in its present life.
     applied: BTreeMap<(RegionId, PeerId), Index>,
-    newest: BTreeMap<RegionId, Index>,
+    /// The greatest index of each term that anybody has applied.
+    newest: BTreeMap<(RegionId, Term), Index>,
 }
 
 impl LogMatching {
@@ -43,7 +44,7 @@ impl LogMatching {
                 "region {region}: peer {peer} applied entry {index} after entry {before}"
             ));
         }
-        let newest = self.newest.entry(region).or_default();
+        let newest = self.newest.entry((region, term)).or_default();
         *newest = (*newest).max(index);
         Ok(())
     }
@@ -58,9 +59,10 @@ impl LogMatching {
         self.applied.remove(&(region, peer));
     }
 
-    /// The greatest index that anybody has applied.
-    pub fn newest(&self, region: RegionId) -> Index {
-        self.newest.get(&region).copied().unwrap_or_default()
+    /// The greatest index of an earlier term that anybody has applied.
+    pub fn newest_before(&self, region: RegionId, term: Term) -> Index {
+        let earlier = self.newest.range((region, Term(0))..(region, term));
+        earlier.map(|(_, index)| *index).max().unwrap_or_default()
     }
 
     /// Entries so far.
