@@ -122,17 +122,15 @@ impl Peer {
         let stale = self.is_initialized()
             && region.epoch.conf_ver <= self.region().epoch.conf_ver
             && !matches!(self.stage, Stage::Leaving);
-        if stale || region.peer(self.id).is_some() {
-            return;
-        }
+        // Whoever answers knows others, and one of them knows best: also where its own word counts for
+        // nothing, since it has gone itself, or left before this peer did.
+        let before = self.contacts.len();
         self.meet(from);
-        if region.peer(from.peer).is_none() {
-            // It has gone as well: its word counts for nothing, but it knows whom to ask.
-            let before = self.contacts.len();
-            region.peers.iter().for_each(|info| self.meet(*info));
-            if self.contacts.len() > before {
-                self.ask_whether_gone(core);
-            }
+        region.peers.iter().for_each(|info| self.meet(*info));
+        if self.contacts.len() > before {
+            self.ask_whether_gone(core);
+        }
+        if stale || region.peer(self.id).is_some() || region.peer(from.peer).is_none() {
             return;
         }
         let known = self.farewell.told.len();

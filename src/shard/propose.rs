@@ -193,7 +193,9 @@ impl Peer {
     /// it still waits for an older entry, which may yet be applied instead: so they stand in order.
     fn expect(&mut self, proposal: Proposal) {
         let key = |proposal: &Proposal| (proposal.index, proposal.term);
-        let place = self.proposals.partition_point(|other| key(other) < key(&proposal));
+        let place = self
+            .proposals
+            .partition_point(|other| key(other) < key(&proposal));
         self.proposals.insert(place, proposal);
     }
 

@@ -586,8 +586,7 @@ impl Log {
         }
         self.maintain();
         self.seal();
-        let opening = self.stage == Opening::Waiting;
-        self.pool.prepare(&self.limits, opening, &mut self.effects);
+        self.pool.prepare(&self.limits, &mut self.effects);
         effects.append(&mut self.effects);
         let (regions, cache) = (&mut self.regions, &mut self.cache);
         cache.sweep(|region, last| regions[region as usize].cache_first() > last);

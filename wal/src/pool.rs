@@ -51,13 +51,12 @@ impl Pool {
     }
 
     /// Asks for files until so many are free or on their way as should be ready.
-    pub fn prepare(&mut self, limits: &Limits, opening: bool, effects: &mut Vec<Effect>) {
+    pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
         let ready = limits.segments_ready + limits.segments_reserved;
-        // An opening needs one whatever the bound says, however often a process ends and starts; as long
-        // as a header can list them.
+        // Where there is none at all, one more whatever the bound says, as long as a header can list it:
+        // an opening begins with one, a vote may need one, and so does the header that lets others go.
         let beyond = |pool: &Pool| {
-            opening
-                && !pool.is_starved()
+            !pool.is_starved()
                 && pool.free_count() + pool.creating_count() == 0
                 && pool.known_count() < LIVE_SEGMENTS_MAX
         };

@@ -148,7 +148,9 @@ fn tell(all: &[&Operation]) -> String {
     let mut shown: Vec<&Operation> = history.iter().collect();
     shown.sort_by_key(|operation| operation.invoked);
     let from = shown.len().saturating_sub(24);
-    let lines = shown[from..].iter().map(|operation| format!("\n  {operation}"));
+    let lines = shown[from..]
+        .iter()
+        .map(|operation| format!("\n  {operation}"));
     lines.collect()
 }
 
