@@ -17,7 +17,7 @@ pub struct Limits {
     pub entry_bytes_max: u32,
     /// No state's payload is longer.
     pub state_bytes_max: u32,
-    /// So many segment files at the most: the bound on log space.
+    /// So many segment files for entries at the most: the bound on log space.
     pub segments_max: u32,
     /// Of these, so many take only states, so that truncation works when entries are refused.
     pub segments_reserved: u32,
@@ -59,6 +59,16 @@ impl Limits {
         read_bytes_max: 8 << 10,
         rewrite_bytes_max: 4 << 10,
     };
+
+    /// So many segment files with those that only states and openings begin, where all others are used.
+    pub const fn segments_beyond(&self) -> u32 {
+        let twice = 2 * self.segments_max;
+        if twice < LIVE_SEGMENTS_MAX as u32 {
+            twice
+        } else {
+            LIVE_SEGMENTS_MAX as u32
+        }
+    }
 
     /// Fails at compile time, or at the first opening, where the bounds do not fit each other.
     pub const fn check(&self) {

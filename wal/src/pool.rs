@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::effect::Effect;
 use crate::ids::Slot;
-use crate::limits::{LIVE_SEGMENTS_MAX, Limits};
+use crate::limits::Limits;
 
 /// Which files there are, and what they are good for.
 #[derive(Debug)]
@@ -53,12 +53,12 @@ impl Pool {
     /// Asks for files until so many are free or on their way as should be ready.
     pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
         let ready = limits.segments_ready + limits.segments_reserved;
-        // Where there is none at all, one more whatever the bound says, as long as a header can list it:
+        // Where there is none at all, one more beyond the bound for entries:
         // an opening begins with one, a vote may need one, and so does the header that lets others go.
         let beyond = |pool: &Pool| {
             !pool.is_starved()
                 && pool.free_count() + pool.creating_count() == 0
-                && pool.known_count() < LIVE_SEGMENTS_MAX
+                && pool.known_count() < limits.segments_beyond() as usize
         };
         while (self.free_count() + self.creating_count() < ready
             && self.creatable_count(limits) > 0)
