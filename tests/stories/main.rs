@@ -7,7 +7,8 @@ mod theatre;
 
 use coracle::shard::error::Error;
 use coracle::shard::ids::{PeerId, StoreId};
-use coracle::shard::message::PeerMessage;
+use coracle::shard::message::{PeerMessage, RaftMessage};
+use coracle::shard::mutant::Mutant;
 use coracle::shard::region::Role;
 use coracle::shard::request::{Answer, Body, Freshness, PeerChange, Written};
 use raft::eraftpb::MessageType;
@@ -91,7 +92,16 @@ fn regions_are_founded_once_whenever_the_power_goes() {
 /// is durable, a power cut could have it write others of the same term.
 #[test]
 fn a_leader_sends_nothing_before_its_own_term_is_durable() {
-    let mut theatre = Theatre::new(2);
+    assert_eq!(appends_before_its_term_is_durable(Mutant::None), 0);
+    assert_ne!(
+        appends_before_its_term_is_durable(Mutant::SendBeforeTerm),
+        0,
+        "the story would see it"
+    );
+}
+
+fn appends_before_its_term_is_durable(mutant: Mutant) -> usize {
+    let mut theatre = Theatre::breaking(2, mutant);
     theatre.until("it leads", |theatre| theatre.leads(1));
     theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
     theatre.until("the learner is there", |theatre| {
@@ -124,11 +134,7 @@ fn a_leader_sends_nothing_before_its_own_term_is_durable() {
     }
     assert!(theatre.leads(1), "nobody else can lead");
     theatre.pass(200);
-    assert_eq!(
-        waiting(&theatre, 1, MessageType::MsgAppend),
-        0,
-        "the term is not durable"
-    );
+    let early = waiting(&theatre, 1, MessageType::MsgAppend);
     theatre
         .actors
         .get_mut(&StoreId(1))
@@ -140,13 +146,28 @@ fn a_leader_sends_nothing_before_its_own_term_is_durable() {
         waiting(&theatre, 1, MessageType::MsgAppend) > 0,
         "now it is"
     );
+    early
 }
 
 /// An append comes twice while its batch is in flight: the second ready has no records, and must not
 /// carry the acknowledgement early.
 #[test]
 fn a_doubled_append_is_not_acknowledged_early() {
-    let mut theatre = Theatre::new(3);
+    assert_eq!(early_acknowledgements(Mutant::None), 0);
+    assert_ne!(
+        early_acknowledgements(Mutant::EmptyReadyEarly),
+        0,
+        "the story would see it"
+    );
+    assert_ne!(
+        early_acknowledgements(Mutant::AckBeforeDurable),
+        0,
+        "the story would see it"
+    );
+}
+
+fn early_acknowledgements(mutant: Mutant) -> usize {
+    let mut theatre = Theatre::breaking(3, mutant);
     theatre.grow_to_three();
     theatre.pass(500);
     let leader = theatre.leader().expect("a leader");
@@ -177,13 +198,11 @@ fn a_doubled_append_is_not_acknowledged_early() {
         }
         theatre.turn();
     }
-    assert_eq!(
-        waiting(&theatre, follower, MessageType::MsgAppendResponse),
-        0
-    );
+    let early = waiting(&theatre, follower, MessageType::MsgAppendResponse);
     theatre.finish_disk(follower);
     theatre.turn();
     assert!(waiting(&theatre, follower, MessageType::MsgAppendResponse) > 0);
+    early
 }
 
 /// The memtable is rotated in the middle of a replay; the next replay must not apply again what those
@@ -442,5 +461,104 @@ fn bad_requests_are_refused() {
     assert_eq!(
         theatre.answer(request),
         Ok(Answer::Written(Written::NotANumber))
+    );
+}
+
+/// A leader's process stands still while another is elected. When it goes on it believes for a moment that
+/// it leads, and its lease must be over by then.
+fn read_of_a_leader_that_stood_still(mutant: Mutant) -> Result<Answer, Error> {
+    let mut theatre = Theatre::breaking(3, mutant);
+    theatre.grow_to_three();
+    theatre.pass(300);
+    let old = theatre.leader().expect("a leader");
+    let request = theatre.put(old, KEY, b"old");
+    assert!(theatre.answer(request).is_ok());
+    theatre.paused = vec![StoreId(old)];
+    theatre.until("another leads", |theatre| {
+        theatre.leader().is_some_and(|leader| leader != old)
+    });
+    let new = theatre.leader().expect("just seen");
+    let request = theatre.put(new, KEY, b"new");
+    assert!(theatre.answer(request).is_ok());
+    theatre.paused.clear();
+    theatre.isolated = vec![StoreId(old)];
+    let request = theatre.get(old, KEY, Freshness::Linearizable);
+    theatre.answer(request)
+}
+
+#[test]
+fn a_lease_ends_before_another_can_lead() {
+    let answer = read_of_a_leader_that_stood_still(Mutant::None);
+    assert!(answer.is_err(), "it was {answer:?}");
+    let stale = Ok(Answer::Value(Some(b"old".as_slice().into())));
+    let broken = read_of_a_leader_that_stood_still(Mutant::LeaseWithoutMargin);
+    assert_eq!(broken, stale, "the story would see it");
+}
+
+/// Two candidates ask one voter for the same term, and its power goes in between.
+fn votes_of_one_term(mutant: Mutant) -> usize {
+    let mut theatre = Theatre::breaking(3, mutant);
+    theatre.plan.limits.lease = 0;
+    theatre.grow_to_three();
+    theatre.pass(300);
+    let voter = theatre.leader().map_or(1, |leader| leader % 3 + 1);
+    let status = theatre.status(voter).expect("a voter");
+    let others: Vec<_> = status
+        .region
+        .peers
+        .iter()
+        .filter(|info| info.store.0 != voter)
+        .copied()
+        .collect();
+    let me = *status.region.on_store(StoreId(voter)).expect("itself");
+    theatre.holds_post = true;
+    let mut granted = 0;
+    for candidate in others {
+        theatre.cut_power(voter);
+        theatre.start(voter);
+        theatre.pass(50);
+        theatre.post.clear();
+        let mut message = raft::eraftpb::Message {
+            from: candidate.peer.0,
+            to: me.peer.0,
+            term: status.term.0 + 1,
+            index: status.last.0 + 100,
+            log_term: status.term.0 + 1,
+            ..Default::default()
+        };
+        message.set_msg_type(MessageType::MsgRequestVote);
+        // As when a leader asked for it: nobody's lease is in the way.
+        message.context = b"CampaignTransfer".as_slice().into();
+        let vote = PeerMessage::Raft(RaftMessage {
+            region: REGION,
+            from: candidate,
+            to: me,
+            epoch: status.region.epoch,
+            range: Some(status.region.range.clone()),
+            message,
+        });
+        theatre.deliver(candidate.store, StoreId(voter), vote);
+        theatre.pass(50);
+        granted += theatre
+            .post
+            .iter()
+            .filter(|(from, to, message)| {
+                from.0 == voter
+                    && *to == candidate.store
+                    && matches!(message, PeerMessage::Raft(raft)
+                        if raft.message.get_msg_type() == MessageType::MsgRequestVoteResponse && !raft.message.reject)
+            })
+            .count();
+    }
+    granted
+}
+
+#[test]
+fn a_vote_outlives_the_power() {
+    assert_eq!(votes_of_one_term(Mutant::None), 1);
+    assert_eq!(
+        votes_of_one_term(Mutant::ForgetVote),
+        2,
+        "the story would see it"
     );
 }

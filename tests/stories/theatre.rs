@@ -38,6 +38,8 @@ pub struct Theatre {
     pub holds_post: bool,
     /// Whom no message reaches, and who reaches nobody.
     pub isolated: Vec<StoreId>,
+    /// Whose process stands still.
+    pub paused: Vec<StoreId>,
     pub answers: BTreeMap<RequestId, Response>,
     pub reports: Vec<Report>,
     next_request: u64,
@@ -54,7 +56,12 @@ pub fn peer(peer: u64, store: u64, role: Role) -> PeerInfo {
 impl Theatre {
     /// So many shards, each on a node of its own; the region begins on the first.
     pub fn new(stores: u64) -> Theatre {
-        let mut plan = Plan::new(7, 0, Mutant::None);
+        Theatre::breaking(stores, Mutant::None)
+    }
+
+    /// The same, with a rule broken on purpose.
+    pub fn breaking(stores: u64, mutant: Mutant) -> Theatre {
+        let mut plan = Plan::new(7, 0, mutant);
         plan.small_files = true;
         plan.limits = Limits {
             compare_ticks: 0,
@@ -67,6 +74,7 @@ impl Theatre {
             post: VecDeque::new(),
             holds_post: false,
             isolated: Vec::new(),
+            paused: Vec::new(),
             answers: BTreeMap::new(),
             reports: Vec::new(),
             next_request: 1,
@@ -139,6 +147,9 @@ impl Theatre {
         let time = self.time();
         let stores: Vec<_> = self.actors.keys().copied().collect();
         for store in stores {
+            if self.paused.contains(&store) {
+                continue;
+            }
             let actor = self.actors.get_mut(&store).expect("an actor");
             let Some(shard) = &mut actor.shard else {
                 continue;
@@ -190,7 +201,8 @@ impl Theatre {
     }
 
     pub fn deliver(&mut self, from: StoreId, to: StoreId, message: PeerMessage) {
-        if self.isolated.contains(&from) || self.isolated.contains(&to) {
+        let lost = |store| self.isolated.contains(store) || self.paused.contains(store);
+        if lost(&from) || lost(&to) {
             return;
         }
         let time = self.time();
