@@ -274,7 +274,7 @@ impl Shard {
         match input {
             Input::Clock => {}
             Input::Request { id, request } => self.request(id, &request),
-            Input::Peer { from, message } => self.peer_message(from, message),
+            Input::Peer { from, message } => self.peer_message(from, *message),
             Input::Unreachable(store) => self.unreachable(store),
             Input::LogDurable(lsn) => {
                 self.core.log.borrow_mut().durable(lsn);

@@ -113,6 +113,7 @@ impl Core {
 
     /// Sends to another shard, or to this one's own peers never.
     pub fn send(&mut self, to: StoreId, message: PeerMessage) {
+        let message = Box::new(message);
         self.effects.push(Effect::Send { to, message });
     }
 

@@ -19,10 +19,6 @@ use super::request::{Request, Response};
 
 /// Something that has happened.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an input is handed over and gone, never kept"
-)]
 pub enum Input<'a> {
     /// Time has passed, and perhaps nothing else.
     Clock,
@@ -38,7 +34,7 @@ pub enum Input<'a> {
         /// Which store it is, as its link has proven.
         from: StoreId,
         /// What it says.
-        message: PeerMessage,
+        message: Box<PeerMessage>,
     },
     /// A store cannot be reached at the moment.
     Unreachable(StoreId),
@@ -72,10 +68,6 @@ pub enum Input<'a> {
 
 /// Something the world should do.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "effects live for one turn, in one buffer that is used again"
-)]
 pub enum Effect {
     /// For the files of the log.
     Log(wal::Effect),
@@ -86,7 +78,7 @@ pub enum Effect {
         /// Which store.
         to: StoreId,
         /// What.
-        message: PeerMessage,
+        message: Box<PeerMessage>,
     },
     /// Answer a request.
     Respond {

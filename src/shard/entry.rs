@@ -371,7 +371,7 @@ impl<'a> Groups<'a> {
             };
             begin(group);
             for _ in 0..group.writes {
-                visit(command(&mut reader)?);
+                command(&mut reader, &mut visit)?;
             }
             self.reader = reader.0;
         }
@@ -379,38 +379,46 @@ impl<'a> Groups<'a> {
     }
 }
 
-fn command<'a>(reader: &mut Reader<'a>) -> Result<Command<'a>, Malformed> {
-    let long = |reader: &mut Reader<'a>| {
-        let len = reader.u32()? as usize;
-        reader.bytes(len)
-    };
+/// Takes one write off the front, and shows it from where it was recognised: handed back it would go
+/// through memory, and wait there for its own halves.
+#[inline(always)]
+fn command<'a>(
+    reader: &mut Reader<'a>,
+    visit: &mut impl FnMut(Command<'a>),
+) -> Result<(), Malformed> {
     let op = reader.u8()?;
     let key = reader.short()?;
-    Ok(match op {
-        PUT => Command::Put {
-            key,
-            stored: long(reader)?,
-        },
-        DELETE => Command::Delete { key },
-        DELETE_RANGE => Command::DeleteRange {
-            start: key,
-            limit: reader.short()?,
-        },
+    match op {
+        PUT => {
+            let stored = long(reader)?;
+            visit(Command::Put { key, stored });
+        }
+        DELETE => visit(Command::Delete { key }),
+        DELETE_RANGE => {
+            let limit = reader.short()?;
+            visit(Command::DeleteRange { start: key, limit });
+        }
         COMPARE_AND_PUT => {
             let flags = reader.u8()?;
             let (expected, stored) = (long(reader)?, long(reader)?);
-            Command::CompareAndPut {
+            visit(Command::CompareAndPut {
                 key,
                 expected: (flags & HAS_EXPECTED != 0).then_some(expected),
                 stored: (flags & HAS_VALUE != 0).then_some(stored),
-            }
+            });
         }
-        ADD => Command::Add {
-            key,
-            delta: reader.u64()? as i64,
-        },
+        ADD => {
+            let delta = reader.u64()? as i64;
+            visit(Command::Add { key, delta });
+        }
         _ => return Err(Malformed("a write of an unknown kind")),
-    })
+    }
+    Ok(())
+}
+
+fn long<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
+    let len = reader.u32()? as usize;
+    reader.bytes(len)
 }
 
 // -- between raft and the log ------------------------------------------------------------------

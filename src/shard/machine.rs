@@ -253,6 +253,7 @@ impl Machine {
 }
 
 /// Carries one write out; all that it must know is in memory.
+#[inline(always)]
 fn write(command: Command<'_>, region: &Region, clock: u64, store: &mut Store) -> Written {
     match command {
         Command::Put { key, stored } => store.put(key, stored),

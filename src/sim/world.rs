@@ -521,13 +521,7 @@ impl World {
             }
             return;
         }
-        self.input(
-            at,
-            Input::Peer {
-                from,
-                message: *message,
-            },
-        );
+        self.input(at, Input::Peer { from, message });
     }
 
     fn turn(&mut self, at: At) -> Verdict {
@@ -601,7 +595,7 @@ impl World {
             Effect::Send { to, message } => {
                 let there = self.at(to).node;
                 self.mix(to.0 << 8 | 3);
-                if let PeerMessage::Raft(raft) = &message {
+                if let PeerMessage::Raft(raft) = &*message {
                     if raft.message.get_msg_type()
                         == raft::eraftpb::MessageType::MsgRequestVoteResponse
                     {
@@ -633,7 +627,7 @@ impl World {
                         Event::Peer {
                             from: store,
                             to,
-                            message: Box::new(message.clone()),
+                            message: message.clone(),
                         },
                     );
                 }

@@ -173,7 +173,7 @@ impl Theatre {
                         Effect::Store(effect) => {
                             actor.works.push_back(actor.files.begin_store(effect).1);
                         }
-                        Effect::Send { to, message } => self.post.push_back((store, to, message)),
+                        Effect::Send { to, message } => self.post.push_back((store, to, *message)),
                         Effect::Respond { to, response } => {
                             let before = self.answers.insert(to, response);
                             assert_eq!(before, None, "request {to} is answered once");
@@ -211,6 +211,7 @@ impl Theatre {
             .get_mut(&to)
             .and_then(|actor| actor.shard.as_mut())
         {
+            let message = Box::new(message);
             shard.handle(time, Input::Peer { from, message });
         }
     }
