@@ -1040,7 +1040,8 @@ impl Shard {
         let peer = self.peers.get_mut(&region)?;
         let before = peer.is_initialized();
         let done = act(peer, &mut self.core);
-        if peer.dirty {
+        if peer.dirty && !peer.queued {
+            peer.queued = true;
             self.dirty.insert(region);
         }
         if peer.reads.are_running() || peer.machine.is_reading() || peer.consistency.is_hashing() {
@@ -1058,6 +1059,7 @@ impl Peer {
     /// Its part of a turn.
     pub fn turn(&mut self, core: &mut Core) {
         self.dirty = false;
+        self.queued = false;
         if matches!(self.stage, Stage::Destroying(_)) {
             return self.go(core);
         }

@@ -144,6 +144,8 @@ pub struct Peer {
     pub leaderless: u64,
     /// Whether a turn has something to do here.
     pub dirty: bool,
+    /// Whether it stands in line for one.
+    pub queued: bool,
     /// Ticks until the next look at what may be cut off.
     pub truncate_in: u64,
     /// A snapshot that waits for its rotation.
@@ -227,6 +229,7 @@ impl Peer {
             farewell: Farewell::default(),
             leaderless: 0,
             dirty: true,
+            queued: false,
             truncate_in: limits.truncate_ticks,
             plan: None,
             exportable: None,
