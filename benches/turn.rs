@@ -30,6 +30,9 @@ use coracle_wal as wal;
 
 const VALUE: [u8; 256] = [b'v'; 256];
 
+/// The budgets of a shard take no more commands of this size in one turn.
+const MOST_PER_TURN: u64 = 300_000;
+
 struct Group {
     shards: Vec<Shard>,
     buffer: Vec<u8>,
@@ -286,6 +289,10 @@ fn main() {
         for batch in [1u64, 16, 64] {
             let name = format!("{regions}x{batch}");
             if only.as_ref().is_some_and(|only| *only != name) {
+                continue;
+            }
+            if regions * batch > MOST_PER_TURN {
+                println!("| {regions} | {batch} | more than one turn takes | |");
                 continue;
             }
             let mut cells = Vec::new();
