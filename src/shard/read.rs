@@ -429,6 +429,7 @@ impl Peer {
         if self.is_frozen() {
             return;
         }
+        let leads = self.leads();
         let mut later = VecDeque::new();
         while let Some((index, read)) = self.reads.confirmed.pop_front() {
             if index > self.machine.applied {
@@ -438,8 +439,8 @@ impl Peer {
             let Asker::Client {
                 request,
                 version,
+                any,
                 question,
-                ..
             } = read.asker
             else {
                 unreachable!("peers are answered when confirmed");
@@ -453,6 +454,25 @@ impl Peer {
             let running = match question {
                 Question::Get(key) => match core.store.get(&key) {
                     Lookup::Need(pending) => Running::Get(pending),
+                    Lookup::Found(value)
+                        if leads && is_due(&value, self.machine.clock, core.now.wall) =>
+                    {
+                        // Nobody has told the region yet how late it is: an entry does, and then the
+                        // key is gone for everyone.
+                        drop(value);
+                        self.clock_wanted = true;
+                        self.dirty = true;
+                        let after = Index(self.node.raft.raft_log.last_index() + 1);
+                        let asker = Asker::Client {
+                            request,
+                            version,
+                            any,
+                            question: Question::Get(key),
+                        };
+                        let deadline = read.deadline;
+                        later.push_back((after, Read { asker, deadline }));
+                        continue;
+                    }
                     looked => {
                         let outcome = visible(looked, self.machine.clock);
                         core.finish_read(request, outcome.map(Answer::Value));
@@ -574,6 +594,11 @@ fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
             })
         }
     }
+}
+
+/// Whether a value has expired by the leader's own time, and not yet by the region's clock.
+fn is_due(stored: &[u8], clock: u64, wall: u64) -> bool {
+    StoredValue::decode(stored).is_ok_and(|value| value.expired(wall) && !value.expired(clock))
 }
 
 /// A stored value as a reader sees it; none if it has expired.

@@ -562,3 +562,34 @@ fn a_vote_outlives_the_power() {
         "the story would see it"
     );
 }
+
+/// A key expires by the region's clock and nobody else's; a reader that comes when it is due has the
+/// clock moved first, so that every replica and every later reader sees the same.
+#[test]
+fn a_key_is_gone_when_it_is_due_though_nothing_was_written() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.pass(300);
+    let leader = theatre.leader().expect("a leader");
+    let due = theatre.time().wall + 400;
+    let write = coracle::shard::request::Write::Put {
+        key: KEY,
+        value: b"brief",
+        expiry_ms: Some(due),
+    };
+    let request = theatre.ask(leader, Body::Write(&[write]));
+    assert!(theatre.answer(request).is_ok());
+    let request = theatre.get(leader, KEY, Freshness::Linearizable);
+    assert_eq!(
+        theatre.answer(request),
+        Ok(Answer::Value(Some(b"brief".as_slice().into())))
+    );
+    theatre.until("it is due", |theatre| theatre.time().wall > due);
+    let request = theatre.get(leader, KEY, Freshness::Linearizable);
+    assert_eq!(theatre.answer(request), Ok(Answer::Value(None)));
+    let clock = theatre.status(leader).expect("it is there").clock;
+    assert!(clock >= due, "the region knows how late it is");
+    let other = leader % 3 + 1;
+    let request = theatre.get(other, KEY, Freshness::AnyReplica);
+    assert_eq!(theatre.answer(request), Ok(Answer::Value(None)));
+}
