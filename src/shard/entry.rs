@@ -193,8 +193,10 @@ impl Gathered {
 
     /// The payload; nothing is gathered afterwards. An entry without commands moves the clock only.
     pub fn take(&mut self, epoch: Epoch, time_ms: u64) -> Vec<u8> {
-        let room = self.bytes.capacity();
-        let mut bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(room.min(64 << 10)));
+        // A copy of just the right length: what waits here stays warm, and what the log keeps in memory is
+        // not half empty.
+        let mut bytes = self.bytes.as_slice().to_vec();
+        self.bytes.clear();
         if bytes.is_empty() {
             bytes.resize(COMMANDS_HEADER_BYTES, 0);
         }
