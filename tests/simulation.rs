@@ -76,6 +76,16 @@ fn seeds_that_found_something_find_it_no_more() {
             "regions were to be founded before a log that is opened again takes records",
         ),
         (
+            63389,
+            60,
+            "an answer to an attempt of an earlier life confirmed a read of the next one",
+        ),
+        (
+            200_509,
+            20,
+            "a grave knew only what its peer had applied, and sent askers in a circle",
+        ),
+        (
             1043,
             "a log that is short of segments was not looked through, since nothing was written",
         ),

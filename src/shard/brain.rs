@@ -82,6 +82,7 @@ impl Shard {
             log.set_mutant(wal::Mutant::AcknowledgeEarly);
         }
         let tick = options.limits.tick;
+        let attempts = Chance::new(options.boot).next_u64() >> 1;
         let mut core = Core {
             chance: Chance::new(options.seed),
             options,
@@ -95,7 +96,8 @@ impl Shard {
             admitted: 0,
             gate: Gate::default(),
             reads_waiting: 0,
-            attempts: 0,
+            // No two lives count over the same numbers: a late answer to an earlier one confirms nothing.
+            attempts,
             observations: Vec::new(),
             rotation_wanted: false,
             ownership_changed: true,
@@ -934,7 +936,8 @@ impl Shard {
             .collect();
         for region in gone {
             let peer = self.peers.remove(&region).expect("just seen");
-            self.graves.insert(region, (peer.id, peer.region().clone()));
+            self.graves
+                .insert(region, (peer.id, peer.last_known().clone()));
             self.routes.retain(|_, other| *other != region);
             if let Some(receiving) = self.core.receiving.remove(&region) {
                 receiving.abandon(&mut self.core);

@@ -141,6 +141,14 @@ impl Peer {
         }
     }
 
+    /// The region as this peer knows it last, perhaps only from others: whoever asks its grave is told.
+    pub fn last_known(&self) -> &Region {
+        match &self.farewell.region {
+            Some(newest) if newest.epoch.conf_ver > self.region().epoch.conf_ver => newest,
+            _ => self.region(),
+        }
+    }
+
     /// Begins to go.
     pub fn destroy(&mut self, core: &mut Core) {
         if matches!(self.stage, Stage::Destroying(_)) {
@@ -203,7 +211,9 @@ impl Peer {
     /// The tombstone: written before anything of the peer's content goes.
     fn bury(&mut self, core: &mut Core) -> coracle_wal::Lsn {
         // The log begins at zero again: a later peer of the region must not take the old end for its own.
-        let lsn = core.write_meta(&self.meta(State::Tombstone), (0, 0), true);
+        let mut meta = self.meta(State::Tombstone);
+        meta.region = self.last_known().clone();
+        let lsn = core.write_meta(&meta, (0, 0), true);
         self.last_lsn = lsn;
         core.release(Release {
             lsn,
