@@ -1,11 +1,5 @@
 //! Where regions should be, decided by the leader of region 1.
 
-/// To, from and about placement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Whom to ask instead.
-    NotPlacement {
-        /// The store that leads region 1, as far as known.
-        hint: Option<crate::shard::ids::StoreId>,
-    },
-}
+pub mod message; // what stores and placement say to each other
+
+pub use message::Message;

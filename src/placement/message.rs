@@ -1,0 +1,202 @@
+//! What stores and placement say to each other. Any of these may be lost, doubled or late: a request
+//! that makes something carries a nonce, and an instruction the epoch under which it was thought out.
+
+use crate::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use crate::shard::region::{Epoch, PeerInfo, Region};
+use crate::shard::request::PeerChange;
+
+/// To and from placement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// A process wants to belong to the cluster; the same nonce until it is answered.
+    Join {
+        /// Drawn once by the process and kept: the same nonce is the same node.
+        nonce: u64,
+        /// Where it is reached.
+        address: String,
+        /// How many shards, hence stores, it has.
+        shards: u16,
+        /// Names and values that say where it stands.
+        labels: Vec<(String, String)>,
+    },
+    /// The process belongs to the cluster. Durable.
+    Joined {
+        /// The nonce of the request.
+        nonce: u64,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The process.
+        node: NodeId,
+        /// Its stores, one per shard in order.
+        stores: Vec<StoreId>,
+    },
+    /// The join cannot be granted.
+    JoinRefused {
+        /// The nonce of the request.
+        nonce: u64,
+        /// Why not.
+        why: String,
+    },
+    /// How a store is.
+    StoreHeartbeat(StoreStats),
+    /// The heartbeat was heard.
+    StoreHeard,
+    /// How a region is, by its leader.
+    RegionHeartbeat(Box<RegionStats>),
+    /// What the leader of a region should do.
+    Operator(Operator),
+    /// So many new ids, please.
+    AllocateIds {
+        /// How many.
+        count: u32,
+        /// Comes back with the answer; doubles of a request may be given other ids.
+        nonce: u64,
+    },
+    /// Ids that nobody else has or will have: `first`, `first + 1`, …
+    Allocated {
+        /// The nonce of the request.
+        nonce: u64,
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+    /// Is this peer, which has had no leader for long, still in its region?
+    ValidatePeer {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerInfo,
+        /// The epoch as the peer knows it.
+        epoch: Epoch,
+    },
+    /// What placement knows of that peer.
+    Verdict {
+        /// The peer.
+        peer: PeerId,
+        /// The region.
+        region: RegionId,
+        /// What of it.
+        verdict: Verdict,
+    },
+    /// Which region holds this stored key?
+    LocateRegion {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Which regions are there, from this stored key on?
+    ListRegions {
+        /// The key.
+        start: Vec<u8>,
+        /// At most so many.
+        count: u32,
+    },
+    /// Regions in the order of their keys, with their leaders as far as known.
+    Regions(Vec<(Region, Option<PeerInfo>)>),
+    /// The receiver does not lead region 1.
+    NotPlacement {
+        /// Who leads it, as far as known.
+        hint: Option<StoreId>,
+    },
+}
+
+/// How a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// The store.
+    pub store: StoreId,
+    /// Bytes that it may hold.
+    pub capacity_bytes: u64,
+    /// Bytes that it holds.
+    pub used_bytes: u64,
+    /// Bytes that are free.
+    pub available_bytes: u64,
+    /// Its peers.
+    pub regions: u32,
+    /// Its peers that lead.
+    pub leaders: u32,
+    /// Snapshots on their way out.
+    pub sending_snapshots: u32,
+    /// Snapshots on their way in.
+    pub receiving_snapshots: u32,
+    /// Snapshots being taken in.
+    pub applying_snapshots: u32,
+    /// When it started, in unix milliseconds.
+    pub started_ms: u64,
+    /// Whether it refuses work.
+    pub busy: bool,
+    /// The time that the figures below are about, in milliseconds.
+    pub interval_ms: u64,
+    /// Bytes written in that time.
+    pub written_bytes: u64,
+    /// Keys written in that time.
+    pub written_keys: u64,
+    /// Bytes read in that time.
+    pub read_bytes: u64,
+    /// Keys read in that time.
+    pub read_keys: u64,
+}
+
+/// How a region is, as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionStats {
+    /// The region.
+    pub region: Region,
+    /// Who leads it.
+    pub leader: PeerInfo,
+    /// The term in which it leads.
+    pub term: Term,
+    /// Peers that are silent, and for how many milliseconds.
+    pub down_peers: Vec<(PeerId, u64)>,
+    /// Peers that cannot follow yet: their match lies before the log's beginning.
+    pub pending_peers: Vec<PeerId>,
+    /// Bytes written since the last heartbeat.
+    pub written_bytes: u64,
+    /// Keys written since the last heartbeat.
+    pub written_keys: u64,
+    /// About how many bytes it has.
+    pub approximate_bytes: u64,
+    /// About how many keys it has.
+    pub approximate_keys: u64,
+    /// How far the leader has applied.
+    pub applied: Index,
+}
+
+/// What the leader of a region should do, under this epoch and no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Change the peers; no changes: leave the joint configuration.
+    ChangePeers {
+        /// The region.
+        region: RegionId,
+        /// The epoch under which it holds.
+        epoch: Epoch,
+        /// What changes.
+        changes: Vec<PeerChange>,
+    },
+    /// Let another peer lead.
+    TransferLeader {
+        /// The region.
+        region: RegionId,
+        /// The epoch under which it holds.
+        epoch: Epoch,
+        /// Who should lead.
+        to: PeerId,
+    },
+}
+
+/// What placement knows of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not in its region any more.
+    Gone {
+        /// The region as placement knows it.
+        region: Region,
+    },
+    /// It belongs there.
+    Valid,
+    /// No such region is known; it may be too new.
+    Unknown,
+    /// The asker knows the region as of a later epoch.
+    Older,
+}
