@@ -41,39 +41,78 @@ fn seeds_that_found_something_find_it_no_more() {
     let stories = [
         (
             5,
+            20,
             "a snapshot's table was finished before anything was in it",
         ),
         (
             24,
+            20,
             "an ingest that ended after its peer was told to go wrote the peer back to life",
         ),
         (
             35,
+            20,
             "a peer that had applied its own removal served again after a restart",
         ),
         (
             43,
+            20,
             "a peer without content forgot after a restart whom to ask whether it was gone",
         ),
         (
             50,
+            20,
             "a later peer of a region took the end of an earlier one's log for its own",
         ),
         (
             89,
+            20,
             "a snapshot of the peers before a change was offered for ever to the one that was added",
         ),
         (
             180,
+            20,
             "the memtable rotated in the middle of a replay, and the next one added again",
         ),
         (
             244,
+            20,
             "states used up the log's reserve, and no vote could be written",
         ),
         (
             250,
+            20,
             "regions were to be founded before a log that is opened again takes records",
+        ),
+        (
+            1043,
+            20,
+            "a log that is short of segments was not looked through, since nothing was written",
+        ),
+        (
+            10518,
+            60,
+            "a region without a leader held the log, and its votes found no room",
+        ),
+        (
+            10687,
+            60,
+            "a peer was told to campaign while a snapshot had emptied its log",
+        ),
+        (
+            22441,
+            60,
+            "compaction dropped a snapshot's tables, since it did not know the range yet",
+        ),
+        (
+            30736,
+            60,
+            "proposals of two terms stood in the wrong order, and an applied one was called lost",
+        ),
+        (
+            31661,
+            60,
+            "a peer without content asked only those that had gone themselves",
         ),
         (
             63389,
@@ -81,20 +120,16 @@ fn seeds_that_found_something_find_it_no_more() {
             "an answer to an attempt of an earlier life confirmed a read of the next one",
         ),
         (
-            200_509,
+            200509,
             20,
             "a grave knew only what its peer had applied, and sent askers in a circle",
         ),
-        (
-            1043,
-            "a log that is short of segments was not looked through, since nothing was written",
-        ),
     ];
-    for (seed, story) in stories {
-        if let Err(violation) = run(seed, 20, Mutant::None).1 {
+    for (seed, seconds, story) in stories {
+        if let Err(violation) = run(seed, seconds, Mutant::None).1 {
             panic!(
                 "seed {seed} ({story}): {violation}\n  replay: {}",
-                replay(seed, 20)
+                replay(seed, seconds)
             );
         }
     }
