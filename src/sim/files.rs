@@ -301,3 +301,80 @@ impl Files {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::Fate;
+    use super::*;
+
+    const SLOT: wal::Slot = wal::Slot(3);
+
+    /// A disk with one segment of zeros.
+    fn files(durability: Durability) -> Files {
+        let mut files = Files::new(7, durability, (10, 20));
+        let create = wal::Effect::Create {
+            slot: SLOT,
+            bytes: 4096,
+        };
+        let (delay, work) = files.begin_log(create, Vec::new());
+        assert!((10..20).contains(&delay));
+        assert_eq!(outcome(&mut files, work), "created");
+        files
+    }
+
+    /// Ends some work of the log, and names what the shard is told.
+    fn outcome(files: &mut Files, work: Work) -> &'static str {
+        let mut told = Vec::new();
+        files.end(work, &mut |input| {
+            told.push(match input {
+                Input::LogCreated(_) => "created",
+                Input::LogCreateFailed(_) => "not created",
+                Input::LogSynced(_) => "synced",
+                Input::LogFailed => "failed",
+                Input::LogRead { bytes: None, .. } => "unreadable",
+                Input::LogRead { .. } => "read",
+                _ => "something else",
+            });
+        });
+        assert_eq!(told.len(), 1, "each effect is told of once: {told:?}");
+        told[0]
+    }
+
+    #[test]
+    fn a_created_segment_outlives_a_power_cut() {
+        for fate in Fate::ALL {
+            let mut files = files(Durability::Cached);
+            files.disk.power_cut(fate, 1);
+            let length = files.disk.len(&segment_name(SLOT));
+            assert_eq!(length, Some(4096), "{fate:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_a_segment_and_keeps_nothing_of_it() {
+        let mut files = files(Durability::Through);
+        files.disk.set_capacity(files.disk.used_bytes());
+        let slot = wal::Slot(4);
+        let (_, work) = files.begin_log(wal::Effect::Create { slot, bytes: 4096 }, Vec::new());
+        assert_eq!(outcome(&mut files, work), "not created");
+        assert_eq!(files.disk.len(&segment_name(slot)), None);
+        files.disk.set_capacity(u64::MAX);
+        let (_, work) = files.begin_log(wal::Effect::Create { slot, bytes: 4096 }, Vec::new());
+        assert_eq!(outcome(&mut files, work), "created");
+    }
+
+    #[test]
+    fn a_write_that_the_disk_refuses_is_told_as_failed() {
+        let mut files = files(Durability::Through);
+        let work = Work::Write {
+            lsn: wal::Lsn(1),
+            slot: SLOT,
+            id: None,
+        };
+        assert_eq!(outcome(&mut files, work), "failed");
+        let (_, work) = files.begin_log(wal::Effect::Sync { slot: wal::Slot(9) }, Vec::new());
+        assert_eq!(outcome(&mut files, work), "failed", "there is no such file");
+        let (_, work) = files.begin_log(wal::Effect::Sync { slot: SLOT }, Vec::new());
+        assert_eq!(outcome(&mut files, work), "synced");
+    }
+}

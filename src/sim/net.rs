@@ -76,3 +76,82 @@ impl Net {
         (self.drop, self.double, self.slow) = (0, 0, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::mutant::Mutant;
+
+    fn net(seed: u64, change: impl Fn(&mut Plan)) -> Net {
+        let mut plan = Plan::new(seed, 0, Mutant::None);
+        (plan.drop, plan.double, plan.slow) = (0, 0, 0);
+        change(&mut plan);
+        Net::new(&plan)
+    }
+
+    /// Whether anything gets from one node to another.
+    fn reaches(net: &mut Net, from: usize, to: usize) -> bool {
+        !net.carry(from, to).is_empty()
+    }
+
+    #[test]
+    fn a_sound_network_carries_each_message_once_and_in_time() {
+        for seed in 0..100 {
+            let mut net = net(seed, |_| ());
+            let (low, high) = net.latency;
+            for _ in 0..100 {
+                let delays = net.carry(0, 1);
+                assert_eq!(delays.len(), 1, "seed {seed}");
+                assert!((low..high).contains(&delays[0]), "seed {seed}: {delays:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn messages_are_lost_doubled_and_slow_as_often_as_was_asked() {
+        let mut losing = net(1, |plan| plan.drop = 200);
+        let lost = (0..10_000).filter(|_| !reaches(&mut losing, 0, 1)).count();
+        assert!((1_800..2_200).contains(&lost), "{lost} lost");
+        let mut doubling = net(2, |plan| plan.double = 300);
+        let copies: usize = (0..10_000).map(|_| doubling.carry(0, 1).len()).sum();
+        assert!((12_700..13_300).contains(&copies), "{copies} copies");
+        let mut slow = net(3, |plan| (plan.slow, plan.net_latency) = (50, (10, 20)));
+        let late = (0..10_000).filter(|_| slow.carry(0, 1)[0] >= 1_000).count();
+        assert!((400..600).contains(&late), "{late} slow");
+    }
+
+    #[test]
+    fn a_partition_has_two_sides_that_are_whole_and_ends() {
+        let (mut both_ways, mut one_way) = (0, 0);
+        for seed in 0..200 {
+            let mut net = net(seed, |_| ());
+            net.part(5);
+            for from in 0..5 {
+                assert!(
+                    reaches(&mut net, from, from),
+                    "seed {seed}: a node reaches itself"
+                );
+                for to in 0..from {
+                    match (reaches(&mut net, from, to), reaches(&mut net, to, from)) {
+                        (true, true) => {
+                            // Whoever reaches both ways is on the same side: cut off from the same.
+                            for third in 0..5 {
+                                let here = reaches(&mut net, from, third);
+                                assert_eq!(here, reaches(&mut net, to, third), "seed {seed}");
+                            }
+                        }
+                        (false, false) => both_ways += 1,
+                        _ => one_way += 1,
+                    }
+                }
+            }
+            net.heal();
+            assert!(
+                (0..25).all(|pair| reaches(&mut net, pair / 5, pair % 5)),
+                "seed {seed}"
+            );
+        }
+        assert!(both_ways > 0, "some partitions cut both ways");
+        assert!(one_way > 0, "some cut only one");
+    }
+}
