@@ -1,5 +1,21 @@
-//! Where regions should be, decided by the leader of region 1.
+//! Where regions should be, decided by the leader of region 1, whose system keys hold what it must not
+//! forget. Brain code: no clock, no I/O, no randomness.
 
 pub mod message; // what stores and placement say to each other
+pub mod codec; // the bytes of its records
+pub mod registry; // regions as their leaders told of them
+pub mod state; // what is durable
+pub mod join; // processes come to belong
+pub mod replica_checker; // the next step of a region
+#[expect(
+    clippy::module_inception,
+    reason = "the object that the module is about"
+)]
+pub mod placement; // the object behind its doors
+#[cfg(test)]
+mod simulation; // a toy cluster carries out what it is told
 
+pub use codec::Node;
 pub use message::Message;
+pub use placement::{Options, Placement, Writes};
+pub use state::bootstrap_pairs;

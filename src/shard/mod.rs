@@ -16,7 +16,7 @@ pub mod mutant; // planted bugs
 pub mod limits; // every bound
 pub mod options; // who a shard is
 pub mod codec; // stored bytes, checked
-mod chance; // election timeouts
+pub(crate) mod chance; // election timeouts
 mod core; // what all peers share
 pub mod meta; // what the log keeps of a peer
 pub mod entry; // what lies in the log

@@ -1,0 +1,72 @@
+//! How a process comes to belong to the cluster: once per nonce, however often it asks and wherever
+//! process or placement stop in between. Nonce, node and stores are one record, so there is no half of it.
+
+use super::codec::{NODE_PARTS_MAX, Node};
+use super::message::Message;
+use super::state::State;
+use crate::shard::ids::{NodeId, StoreId};
+
+const TEXT_BYTES_MAX: usize = 1024;
+const LABELS_MAX: usize = 64;
+
+/// Grants a join, or says what was granted before.
+pub fn join(
+    state: &mut State,
+    nonce: u64,
+    address: String,
+    shards: u16,
+    labels: Vec<(String, String)>,
+) -> Message {
+    let refuse = |why: &str| Message::JoinRefused {
+        nonce,
+        why: why.into(),
+    };
+    let long = |text: &String| text.len() > TEXT_BYTES_MAX;
+    if address.is_empty() || long(&address) || labels.iter().any(|(n, v)| long(n) || long(v)) {
+        return refuse("an address or label is empty or too long");
+    }
+    if shards == 0 || usize::from(shards) > NODE_PARTS_MAX || labels.len() > LABELS_MAX {
+        return refuse("no shards, or too many shards or labels");
+    }
+    let known = state
+        .nodes
+        .values()
+        .find(|node| node.nonce == nonce)
+        .cloned();
+    let node = match known {
+        Some(known) if known.stores.len() != usize::from(shards) => {
+            return refuse("the node has joined with another number of shards");
+        }
+        Some(known) => {
+            let now = Node {
+                address,
+                labels,
+                ..known.clone()
+            };
+            if now != known {
+                state.put_node(now.clone());
+            }
+            now
+        }
+        None => {
+            let first = state.allocate(1 + u64::from(shards));
+            let node = Node {
+                node: NodeId(first),
+                nonce,
+                address,
+                labels,
+                stores: (1..=u64::from(shards))
+                    .map(|n| StoreId(first + n))
+                    .collect(),
+            };
+            state.put_node(node.clone());
+            node
+        }
+    };
+    Message::Joined {
+        nonce,
+        cluster: state.cluster,
+        node: node.node,
+        stores: node.stores,
+    }
+}

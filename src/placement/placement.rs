@@ -1,0 +1,360 @@
+//! Placement behind its doors: messages and time in; writes and replies out.
+//!
+//! **A reply leaves when all writes that were wanted before it are applied.** One batch of writes is under
+//! way at a time; one that failed is offered again, with whatever has come since over it. An instruction is
+//! repeated with every heartbeat until the region's epoch moves or its time is over: the epoch lets one of
+//! its copies take effect at most.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::join::join;
+use super::message::{Message, Operator, RegionStats, Verdict};
+use super::registry::Put;
+use super::replica_checker::{Picture, Step, StoreView, is_crowded};
+use super::state::State;
+use crate::shard::codec::Malformed;
+use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::membership::Change;
+use crate::shard::region::{Epoch, PeerInfo, Role};
+use crate::shard::request::PeerChange;
+use crate::shard::time::{MILLISECOND, Time};
+
+const IDS_MAX: u32 = 1 << 16;
+const LIST_MAX: u32 = 1024;
+
+/// What placement strives for, and how patiently.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Voters that every region should have.
+    pub replicas: usize,
+    /// A peer silent for so many milliseconds is replaced.
+    pub down_ms: u64,
+    /// A store heard of within so many milliseconds may be given more.
+    pub fit_ms: u64,
+    /// An instruction whose region has not changed after so many milliseconds is thought over.
+    pub operator_ms: u64,
+    /// A learner that has not caught up after so many milliseconds goes.
+    pub learner_ms: u64,
+    /// Copies that may be under way to one store.
+    pub learners_per_store: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            replicas: 3,
+            down_ms: 30 * 60 * 1000,
+            fit_ms: 30 * 1000,
+            operator_ms: 60 * 1000,
+            learner_ms: 60 * 60 * 1000,
+            learners_per_store: 4,
+        }
+    }
+}
+
+/// Writes to the system keys: all of them or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writes {
+    /// Comes back with [`Placement::written`].
+    pub token: u64,
+    /// Keys and values.
+    pub puts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Keys that go.
+    pub deletes: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Move {
+    epoch: Epoch,
+    since: u64,
+    changes: Vec<PeerChange>,
+    target: Option<StoreId>,
+}
+
+/// The leader of region 1 in its second part. Dropped when it no longer leads.
+#[derive(Debug)]
+pub struct Placement {
+    options: Options,
+    state: State,
+    begun: u64,
+    heard: BTreeMap<StoreId, u64>,
+    moves: BTreeMap<RegionId, Move>,
+    learners: BTreeMap<PeerId, (RegionId, u64)>,
+    token: u64,
+    under_way: Option<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    held: Vec<(u64, StoreId, Message)>,
+    ready: Vec<(StoreId, Message)>,
+}
+
+impl Placement {
+    /// From the pairs of the system keys, as the leader has applied them in its term.
+    pub fn new(
+        options: Options,
+        now: Time,
+        pairs: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Placement, Malformed> {
+        Ok(Placement {
+            options,
+            state: State::load(pairs)?,
+            begun: now.mono,
+            heard: BTreeMap::new(),
+            moves: BTreeMap::new(),
+            learners: BTreeMap::new(),
+            token: 0,
+            under_way: None,
+            held: Vec::new(),
+            ready: Vec::new(),
+        })
+    }
+
+    /// Takes in a message.
+    pub fn handle(&mut self, now: Time, from: StoreId, message: Message) {
+        let answer = match message {
+            Message::Join {
+                nonce,
+                address,
+                shards,
+                labels,
+            } => Some(join(&mut self.state, nonce, address, shards, labels)),
+            Message::StoreHeartbeat(stats) => {
+                let known = stats.store == from && self.state.stores.contains_key(&from);
+                known.then(|| {
+                    self.heard.insert(from, now.mono);
+                    Message::StoreHeard
+                })
+            }
+            Message::RegionHeartbeat(stats) => self.region(now, from, &stats),
+            Message::AllocateIds { count, nonce } if (1..=IDS_MAX).contains(&count) => {
+                Some(Message::Allocated {
+                    nonce,
+                    first: self.state.allocate(u64::from(count)),
+                    count,
+                })
+            }
+            Message::ValidatePeer {
+                region,
+                peer,
+                epoch,
+            } => Some(Message::Verdict {
+                peer: peer.peer,
+                region,
+                verdict: self.validate(region, &peer, epoch),
+            }),
+            Message::LocateRegion { key } => Some(self.list(&key, 1)),
+            Message::ListRegions { start, count } => Some(self.list(&start, count)),
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            self.answer(from, answer);
+        }
+    }
+
+    /// Lets time pass: what is over is forgotten.
+    pub fn tick(&mut self, now: Time) {
+        let before = now
+            .mono
+            .saturating_sub(self.options.operator_ms * MILLISECOND);
+        self.moves
+            .retain(|_, step| step.since >= before || step.since >= now.mono);
+        let regions = &self.state.regions;
+        self.learners.retain(|peer, (region, _)| {
+            let info = regions.get(*region).and_then(|region| region.peer(*peer));
+            info.is_some_and(|info| info.role == Role::Learner)
+        });
+    }
+
+    /// The writes that it wants made, if none are under way.
+    pub fn take_writes(&mut self) -> Option<Writes> {
+        if self.under_way.is_some() || self.state.wanted.is_empty() {
+            return None;
+        }
+        self.token += 1;
+        let wanted = std::mem::take(&mut self.state.wanted);
+        let puts = wanted
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.clone()?)))
+            .collect();
+        let gone = wanted.iter().filter(|(_, value)| value.is_none());
+        let deletes = gone.map(|(key, _)| key.clone()).collect();
+        self.under_way = Some(wanted);
+        Some(Writes {
+            token: self.token,
+            puts,
+            deletes,
+        })
+    }
+
+    /// Writes are applied, or have failed: then perhaps they are applied all the same.
+    pub fn written(&mut self, token: u64, ok: bool) {
+        if token != self.token {
+            return;
+        }
+        let Some(mut writes) = self.under_way.take() else {
+            return;
+        };
+        if !ok {
+            // Newer values go over those that failed; what waits for the batch now waits for the next.
+            writes.append(&mut self.state.wanted);
+            self.state.wanted = writes;
+            for held in self.held.iter_mut().filter(|held| held.0 == token) {
+                held.0 = token + 1;
+            }
+            return;
+        }
+        let (free, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.0 <= token);
+        self.held = held;
+        self.ready
+            .extend(free.into_iter().map(|(_, to, message)| (to, message)));
+    }
+
+    /// What may be sent.
+    pub fn take_replies(&mut self) -> Vec<(StoreId, Message)> {
+        std::mem::take(&mut self.ready)
+    }
+
+    fn answer(&mut self, to: StoreId, message: Message) {
+        match (self.state.wanted.is_empty(), self.under_way.is_some()) {
+            (true, false) => self.ready.push((to, message)),
+            (true, true) => self.held.push((self.token, to, message)),
+            (false, _) => self.held.push((self.token + 1, to, message)),
+        }
+    }
+
+    fn validate(&self, region: RegionId, peer: &PeerInfo, epoch: Epoch) -> Verdict {
+        match self.state.regions.get(region) {
+            None => Verdict::Unknown,
+            Some(known) if known.epoch.is_staler_than(epoch) => Verdict::Older,
+            Some(known) => match known.peer(peer.peer) {
+                Some(info) if info.store == peer.store => Verdict::Valid,
+                _ => Verdict::Gone {
+                    region: known.clone(),
+                },
+            },
+        }
+    }
+
+    fn list(&self, start: &[u8], count: u32) -> Message {
+        let regions = self.state.regions.from_key(start);
+        let regions = regions.take(count.min(LIST_MAX) as usize);
+        let with_leader =
+            |r: &crate::shard::region::Region| (r.clone(), self.state.regions.leader(r.id));
+        Message::Regions(regions.map(with_leader).collect())
+    }
+
+    fn region(&mut self, now: Time, from: StoreId, stats: &RegionStats) -> Option<Message> {
+        let region = &stats.region;
+        let leads = region
+            .peer(stats.leader.peer)
+            .is_some_and(|info| info.store == from);
+        if !leads || self.state.put_region(region) == Put::Stale {
+            return None;
+        }
+        self.state.regions.set_leader(region.id, stats.leader);
+        let silent = |ms: u64| move |since: u64| now.mono.saturating_sub(since) > ms * MILLISECOND;
+        for info in region
+            .peers
+            .iter()
+            .filter(|info| info.role == Role::Learner)
+        {
+            self.learners
+                .entry(info.peer)
+                .or_insert((region.id, now.mono));
+        }
+        let timed_out = silent(self.options.operator_ms);
+        if let Some(step) = self.moves.get(&region.id) {
+            if step.epoch == region.epoch && !timed_out(step.since) {
+                return Some(change(region.id, region.epoch, step.changes.clone()));
+            }
+            self.moves.remove(&region.id);
+        }
+        let (lost, unfit) = (silent(self.options.down_ms), silent(self.options.fit_ms));
+        let view = |(store, node): (&StoreId, &crate::shard::ids::NodeId)| {
+            let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
+            let coming = self
+                .moves
+                .values()
+                .filter(|m| m.target == Some(*store))
+                .count() as u32;
+            let room = load.learners + coming < self.options.learners_per_store;
+            let fit = room && heard.is_some_and(|at| !unfit(*at));
+            let view = StoreView {
+                node: *node,
+                fit,
+                lost: lost(heard.copied().unwrap_or(self.begun)),
+                load: load.peers + coming,
+            };
+            (*store, view)
+        };
+        let stores: BTreeMap<StoreId, StoreView> = self.state.stores.iter().map(view).collect();
+        let down = stats
+            .down_peers
+            .iter()
+            .filter(|(_, ms)| *ms > self.options.down_ms);
+        let slow = silent(self.options.learner_ms);
+        let overdue = region.peers.iter().map(|info| info.peer).filter(|peer| {
+            stats.pending_peers.contains(peer)
+                && self
+                    .learners
+                    .get(peer)
+                    .is_some_and(|(_, since)| slow(*since))
+        });
+        let step = Picture {
+            region,
+            leader: stats.leader.peer,
+            down: &down.map(|(peer, _)| *peer).collect(),
+            pending: &stats.pending_peers.iter().copied().collect(),
+            overdue: &overdue.collect::<BTreeSet<_>>(),
+            stores: &stores,
+            wanted: self.options.replicas,
+        }
+        .step()?;
+        let (changes, target) = match step {
+            Step::Transfer(to) => {
+                return Some(Message::Operator(Operator::TransferLeader {
+                    region: region.id,
+                    epoch: region.epoch,
+                    to,
+                }));
+            }
+            Step::Change(changes) => (changes, None),
+            Step::AddLearner(store) => {
+                let info = PeerInfo {
+                    peer: PeerId(self.state.allocate(1)),
+                    store,
+                    role: Role::Learner,
+                };
+                (vec![PeerChange::Put(info)], Some(store))
+            }
+        };
+        let proposed = Change {
+            epoch: region.epoch,
+            changes: changes.clone(),
+        };
+        let node = |store: StoreId| self.state.stores.get(&store).copied();
+        let after = proposed.apply(region).ok()?;
+        assert!(
+            is_crowded(region, node) || !is_crowded(&after, node),
+            "a step put two voters of {region} on one node: {changes:?}"
+        );
+        self.moves.insert(
+            region.id,
+            Move {
+                epoch: region.epoch,
+                since: now.mono,
+                changes: changes.clone(),
+                target,
+            },
+        );
+        Some(change(region.id, region.epoch, changes))
+    }
+}
+
+fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
+    Message::Operator(Operator::ChangePeers {
+        region,
+        epoch,
+        changes,
+    })
+}

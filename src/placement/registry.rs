@@ -1,0 +1,206 @@
+//! The regions as their leaders last told of them.
+//!
+//! A heartbeat is stale if the known region of the same id has a greater version or conf_ver; a region
+//! that is new here, or whose range has changed, is stale if **any** region that it overlaps is ahead in
+//! either part. What is not stale replaces every region that it overlaps.
+
+use std::collections::BTreeMap;
+
+use coracle_engine::record::KeyRange;
+
+use crate::shard::ids::{RegionId, StoreId};
+use crate::shard::region::{PeerInfo, Region, Role};
+
+/// Regions by id and by their first key.
+#[derive(Debug, Default)]
+pub struct Registry {
+    regions: BTreeMap<RegionId, Region>,
+    by_start: BTreeMap<Vec<u8>, RegionId>,
+    leaders: BTreeMap<RegionId, PeerInfo>,
+    peers: BTreeMap<StoreId, Load>,
+}
+
+/// What regions put on a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Peers of any role.
+    pub peers: u32,
+    /// Learners among them: copies under way.
+    pub learners: u32,
+}
+
+/// What became of a region that was told of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is older than what is known.
+    Stale,
+    /// It is what was known.
+    Same,
+    /// It is news; these regions are gone with it.
+    New(Vec<RegionId>),
+}
+
+impl Registry {
+    /// Takes in what is told of a region.
+    pub fn put(&mut self, region: &Region) -> Put {
+        let known = self.regions.get(&region.id);
+        if let Some(known) = known {
+            if region.epoch.is_staler_than(known.epoch) {
+                return Put::Stale;
+            }
+            if known == region {
+                return Put::Same;
+            }
+            // Under one epoch a region is one thing only.
+            if known.epoch == region.epoch {
+                return Put::Stale;
+            }
+        }
+        if known.is_none_or(|known| known.range != region.range) {
+            let ahead = |other: &Region| region.epoch.is_staler_than(other.epoch);
+            if self.overlapping(&region.range).any(ahead) {
+                return Put::Stale;
+            }
+        }
+        let gone: Vec<RegionId> = self
+            .overlapping(&region.range)
+            .map(|other| other.id)
+            .filter(|id| *id != region.id)
+            .collect();
+        gone.iter().for_each(|id| self.remove(*id));
+        self.remove_quietly(region.id);
+        self.by_start.insert(region.range.start.clone(), region.id);
+        self.count(region, 1);
+        self.regions.insert(region.id, region.clone());
+        Put::New(gone)
+    }
+
+    fn remove(&mut self, id: RegionId) {
+        self.remove_quietly(id);
+        self.leaders.remove(&id);
+    }
+
+    fn remove_quietly(&mut self, id: RegionId) {
+        if let Some(region) = self.regions.remove(&id) {
+            self.by_start.remove(&region.range.start);
+            self.count(&region, -1);
+        }
+    }
+
+    fn count(&mut self, region: &Region, by: i32) {
+        for info in &region.peers {
+            let load = self.peers.entry(info.store).or_default();
+            load.peers = load.peers.wrapping_add_signed(by);
+            if info.role == Role::Learner {
+                load.learners = load.learners.wrapping_add_signed(by);
+            }
+        }
+    }
+
+    fn overlapping<'a>(&'a self, range: &KeyRange) -> impl Iterator<Item = &'a Region> + use<'a> {
+        let before = self
+            .by_start
+            .range(..range.start.clone())
+            .next_back()
+            .map(|(_, id)| *id);
+        let inside = self
+            .by_start
+            .range(range.start.clone()..)
+            .map(|(_, id)| *id);
+        let range = range.clone();
+        let limit = range.clone();
+        before
+            .into_iter()
+            .filter_map(move |id| {
+                self.regions
+                    .get(&id)
+                    .filter(|other| other.range.overlaps(&range))
+            })
+            .chain(
+                inside
+                    .filter_map(|id| self.regions.get(&id))
+                    .take_while(move |other| other.range.overlaps(&limit)),
+            )
+    }
+
+    /// Remembers who leads a region.
+    pub fn set_leader(&mut self, id: RegionId, leader: PeerInfo) {
+        self.leaders.insert(id, leader);
+    }
+
+    /// Who leads a region, as last told.
+    pub fn leader(&self, id: RegionId) -> Option<PeerInfo> {
+        self.leaders.get(&id).copied()
+    }
+
+    /// The region of this id.
+    pub fn get(&self, id: RegionId) -> Option<&Region> {
+        self.regions.get(&id)
+    }
+
+    /// Regions in the order of their keys, from the one that holds this key on.
+    pub fn from_key<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = &'a Region> + use<'a> {
+        let range = KeyRange::new(key, b"");
+        self.overlapping(&range)
+    }
+
+    /// What regions put on a store.
+    pub fn load(&self, store: StoreId) -> Load {
+        self.peers.get(&store).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::region::Epoch;
+
+    fn region(id: u64, version: u64, conf_ver: u64, start: &str, limit: &str) -> Region {
+        Region {
+            id: RegionId(id),
+            epoch: Epoch { version, conf_ver },
+            range: KeyRange::new(start.as_bytes(), limit.as_bytes()),
+            peers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_same_id_is_stale_if_either_part_is_behind() {
+        let mut registry = Registry::default();
+        assert_eq!(registry.put(&region(2, 3, 3, "a", "m")), Put::New(vec![]));
+        assert_eq!(registry.put(&region(2, 3, 3, "a", "m")), Put::Same);
+        assert_eq!(registry.put(&region(2, 2, 4, "a", "m")), Put::Stale);
+        assert_eq!(registry.put(&region(2, 4, 2, "a", "m")), Put::Stale);
+        assert_eq!(registry.put(&region(2, 3, 4, "a", "m")), Put::New(vec![]));
+    }
+
+    #[test]
+    fn another_id_must_be_at_least_as_new_as_all_that_it_overlaps() {
+        let mut registry = Registry::default();
+        registry.put(&region(2, 2, 2, "a", "f"));
+        registry.put(&region(3, 5, 1, "f", "m"));
+        assert_eq!(registry.put(&region(4, 4, 4, "c", "g")), Put::Stale);
+        assert_eq!(registry.put(&region(4, 5, 1, "c", "g")), Put::Stale);
+        let gone = vec![RegionId(2), RegionId(3)];
+        assert_eq!(registry.put(&region(4, 5, 2, "c", "g")), Put::New(gone));
+        assert_eq!(registry.from_key(b"a").count(), 1);
+        assert_eq!(registry.from_key(b"g").count(), 0);
+    }
+
+    #[test]
+    fn a_split_is_taken_in_from_either_side_first() {
+        for child_first in [true, false] {
+            let mut registry = Registry::default();
+            registry.put(&region(2, 1, 1, "a", ""));
+            let mut parts = [region(2, 2, 1, "a", "m"), region(5, 2, 1, "m", "")];
+            if child_first {
+                parts.reverse();
+            }
+            parts
+                .iter()
+                .for_each(|part| assert_ne!(registry.put(part), Put::Stale));
+            let ids: Vec<u64> = registry.from_key(b"b").map(|region| region.id.0).collect();
+            assert_eq!(ids, [2, 5]);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What a region's replicas lack, and the next step towards it. Pure: the same picture, the same step.
+//!
+//! ```text
+//! joint            → leave it; if the leader goes, let a voter that stays lead first
+//! too few voters   → a learner on a node that has no voter; when it has caught up: promote it,
+//! a voter is bad   →   in the bad voter's place if there is one (one joint change)
+//! learners else    → remove
+//! too many voters  → remove one
+//! ```
+//!
+//! A voter is bad if it has been down for long, or shares its node with another. **No half of a
+//! configuration gets two voters on one node.** A learner beside a voter counts for nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::shard::ids::{NodeId, PeerId, StoreId};
+use crate::shard::region::{PeerInfo, Region, Role};
+use crate::shard::request::PeerChange;
+
+/// A store as the checker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreView {
+    /// Its process.
+    pub node: NodeId,
+    /// Whether it has been heard of just now, and may be given more.
+    pub fit: bool,
+    /// Whether it has been silent for so long that its peers are given up.
+    pub lost: bool,
+    /// How much lies on it.
+    pub load: u32,
+}
+
+/// A region as the checker sees it.
+#[derive(Clone, Debug)]
+pub struct Picture<'a> {
+    /// Its range, epoch and peers.
+    pub region: &'a Region,
+    /// Who leads it.
+    pub leader: PeerId,
+    /// Peers that have been silent for long.
+    pub down: &'a BTreeSet<PeerId>,
+    /// Peers that cannot follow yet.
+    pub pending: &'a BTreeSet<PeerId>,
+    /// Learners that have had their time to catch up.
+    pub overdue: &'a BTreeSet<PeerId>,
+    /// Stores by id.
+    pub stores: &'a BTreeMap<StoreId, StoreView>,
+    /// How many voters it should have.
+    pub wanted: usize,
+}
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A learner on this store, under an id that is yet to be given.
+    AddLearner(StoreId),
+    /// A change of the peers that are there; empty: leave the joint configuration.
+    Change(Vec<PeerChange>),
+    /// Another peer should lead.
+    Transfer(PeerId),
+}
+
+impl Picture<'_> {
+    fn node(&self, store: StoreId) -> Option<NodeId> {
+        self.stores.get(&store).map(|view| view.node)
+    }
+
+    fn is_gone(&self, info: &PeerInfo) -> bool {
+        let lost = self.stores.get(&info.store).is_some_and(|view| view.lost);
+        info.peer != self.leader && (lost || self.down.contains(&info.peer))
+    }
+
+    /// The next step, if anything is to be done.
+    pub fn step(&self) -> Option<Step> {
+        let peers = &self.region.peers;
+        if self.region.is_joint() {
+            return Some(self.leave());
+        }
+        let voters: Vec<&PeerInfo> = peers.iter().filter(|i| i.role == Role::Voter).collect();
+        let (good, crowded) = self.sort(&voters);
+        let bad: Vec<&PeerInfo> = voters
+            .iter()
+            .filter(|info| !good.contains_key(&info.peer))
+            .copied()
+            .collect();
+        let taken: BTreeSet<NodeId> = good.values().flatten().copied().collect();
+        let useful = self.useful_learner(&taken, good.len());
+        let spare = peers
+            .iter()
+            .find(|info| info.role == Role::Learner && Some(info.peer) != useful.map(|u| u.peer));
+        if let Some(info) = spare {
+            return Some(Step::Change(vec![PeerChange::Remove(info.peer)]));
+        }
+        if let Some(learner) = useful {
+            let caught_up = !self.pending.contains(&learner.peer);
+            return caught_up.then(|| self.promote(learner, &bad));
+        }
+        if good.len() < self.wanted
+            && let Some(store) = self.target(&taken)
+        {
+            return Some(Step::AddLearner(store));
+        }
+        // Nothing can be put in its place: what is crowded goes all the same, what is down may return.
+        let enough = good.len() >= self.wanted;
+        let surplus = (good.len() > self.wanted)
+            .then(|| self.surplus(&good))
+            .flatten();
+        let goes = match bad
+            .iter()
+            .find(|info| enough || crowded.contains(&info.peer))
+        {
+            Some(info) => info.peer,
+            None => surplus?,
+        };
+        Some(Step::Change(vec![PeerChange::Remove(goes)]))
+    }
+
+    /// Voters that are up and alone on their nodes (the leader first), and those beside them.
+    fn sort(&self, voters: &[&PeerInfo]) -> (BTreeMap<PeerId, Option<NodeId>>, BTreeSet<PeerId>) {
+        let mut order: Vec<&PeerInfo> = voters.to_vec();
+        order.sort_by_key(|info| (info.peer != self.leader, info.peer));
+        let (mut good, mut crowded) = (BTreeMap::new(), BTreeSet::new());
+        let mut nodes = BTreeSet::new();
+        for info in order.into_iter().filter(|info| !self.is_gone(info)) {
+            let node = self.node(info.store);
+            match node.is_none_or(|node| nodes.insert(node)) {
+                true => drop(good.insert(info.peer, node)),
+                false => drop(crowded.insert(info.peer)),
+            }
+        }
+        (good, crowded)
+    }
+
+    fn useful_learner(&self, taken: &BTreeSet<NodeId>, good: usize) -> Option<&PeerInfo> {
+        let useful = |info: &&PeerInfo| {
+            info.role == Role::Learner
+                && !self.is_gone(info)
+                && !self.overdue.contains(&info.peer)
+                && self
+                    .node(info.store)
+                    .is_some_and(|node| !taken.contains(&node))
+        };
+        let learners = self.region.peers.iter().filter(useful);
+        let best = learners.min_by_key(|info| (self.pending.contains(&info.peer), info.peer));
+        best.filter(|_| good < self.wanted)
+    }
+
+    fn promote(&self, learner: &PeerInfo, bad: &[&PeerInfo]) -> Step {
+        let node = self.node(learner.store);
+        let beside = |info: &&&PeerInfo| self.node(info.store) == node;
+        let mut changes = vec![PeerChange::Put(PeerInfo {
+            role: Role::Voter,
+            ..*learner
+        })];
+        let mut go: Vec<PeerId> = bad.iter().filter(beside).map(|info| info.peer).collect();
+        if go.is_empty() {
+            go.extend(bad.first().map(|info| info.peer));
+        }
+        changes.extend(go.into_iter().map(PeerChange::Remove));
+        Step::Change(changes)
+    }
+
+    fn target(&self, taken: &BTreeSet<NodeId>) -> Option<StoreId> {
+        let free = |(store, view): &(&StoreId, &StoreView)| {
+            view.fit && !taken.contains(&view.node) && self.region.on_store(**store).is_none()
+        };
+        let stores = self.stores.iter().filter(free);
+        stores
+            .min_by_key(|(store, view)| (view.load, **store))
+            .map(|(store, _)| *store)
+    }
+
+    fn surplus(&self, good: &BTreeMap<PeerId, Option<NodeId>>) -> Option<PeerId> {
+        good.keys().rev().copied().find(|peer| *peer != self.leader)
+    }
+
+    fn leave(&self) -> Step {
+        let stays = |peer: PeerId| self.region.peer(peer).is_some_and(|i| i.role.votes_after());
+        if stays(self.leader) {
+            return Step::Change(Vec::new());
+        }
+        let heirs = self
+            .region
+            .peers
+            .iter()
+            .filter(|info| info.role.votes_after());
+        let heir = heirs.min_by_key(|i| (self.is_gone(i), self.pending.contains(&i.peer), i.peer));
+        heir.map_or(Step::Change(Vec::new()), |info| Step::Transfer(info.peer))
+    }
+}
+
+/// Whether some half of the configuration has two voters on one node.
+pub fn is_crowded(region: &Region, node: impl Fn(StoreId) -> Option<NodeId>) -> bool {
+    [Role::votes_after, Role::votes_before].iter().any(|votes| {
+        let mut nodes = BTreeSet::new();
+        let mut voters = region.peers.iter().filter(|info| votes(info.role));
+        voters.any(|info| node(info.store).is_some_and(|node| !nodes.insert(node)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::ids::RegionId;
+    use crate::shard::region::Epoch;
+    use coracle_engine::record::KeyRange;
+
+    /// Store s is on node s / 10. Peers: `v1@10` voter 1 on store 10; `l` learner, `i` incoming,
+    /// `o` outgoing, `d` demoting; `!` behind it: down, `?`: pending, `~`: overdue. The first leads.
+    fn run(stores: &str, peers: &str) -> String {
+        let (mut down, mut pending) = (BTreeSet::new(), BTreeSet::new());
+        let mut overdue = BTreeSet::new();
+        let infos: Vec<PeerInfo> = peers
+            .split(' ')
+            .map(|text| {
+                let plain = text.trim_end_matches(['!', '?', '~']);
+                let (id, store) = plain[1..].split_once('@').unwrap();
+                let peer = PeerId(id.parse().unwrap());
+                text.ends_with('!').then(|| down.insert(peer));
+                text.ends_with('?').then(|| pending.insert(peer));
+                text.ends_with('~').then(|| overdue.insert(peer));
+                let role = match &plain[..1] {
+                    "v" => Role::Voter,
+                    "l" => Role::Learner,
+                    "i" => Role::Incoming,
+                    "o" => Role::Outgoing,
+                    _ => Role::Demoting,
+                };
+                let store = StoreId(store.parse().unwrap());
+                PeerInfo { peer, store, role }
+            })
+            .collect();
+        let views = stores.split(' ').map(|text| {
+            let number: u64 = text.trim_end_matches(['!', '-']).parse().unwrap();
+            let view = StoreView {
+                node: NodeId(number / 10),
+                fit: !text.ends_with(['!', '-']),
+                lost: text.ends_with('!'),
+                load: 0,
+            };
+            (StoreId(number), view)
+        });
+        let region = Region {
+            id: RegionId(2),
+            epoch: Epoch::default(),
+            range: KeyRange::all(),
+            peers: infos.clone(),
+        };
+        let picture = Picture {
+            region: &region,
+            leader: infos[0].peer,
+            down: &down,
+            pending: &pending,
+            overdue: &overdue,
+            stores: &views.collect(),
+            wanted: 3,
+        };
+        match picture.step() {
+            None => "nothing".into(),
+            Some(Step::AddLearner(store)) => format!("learner @{store}"),
+            Some(Step::Transfer(to)) => format!("lead {to}"),
+            Some(Step::Change(changes)) if changes.is_empty() => "leave".into(),
+            Some(Step::Change(changes)) => changes
+                .iter()
+                .map(|change| match change {
+                    PeerChange::Put(info) => format!("+{}", info.peer),
+                    PeerChange::Remove(peer) => format!("-{peer}"),
+                })
+                .collect::<Vec<_>>()
+                .join(" "),
+        }
+    }
+
+    #[test]
+    fn transcript() {
+        let script = "
+            10 20 30 | v1@10 | learner @20
+            10 11 | v1@10 | nothing
+            10 20- 30 | v1@10 | learner @30
+            10 20 30 | v1@10 l2@20? | nothing
+            10 20 30 | v1@10 l2@20 | +2
+            10 20 30 | v1@10 v2@20 | learner @30
+            10 20 30 | v1@10 v2@20 v3@30 | nothing
+            10 20 30 40 | v1@10 v2@20 v3@30! | learner @40
+            10 20 30! 40 | v1@10 v2@20 v3@30 | learner @40
+            10 20 30 | v1@10 v2@20 v3@30! | nothing
+            10 20 30 40 | v1@10 v2@20 v3@30! l4@40? | nothing
+            10 20 30 40 | v1@10 v2@20 v3@30! l4@40 | +4 -3
+            10 20 30! 31 | v1@10 v2@20 v3@30 | learner @31
+            10 20 30! 31 | v1@10 v2@20 v3@30 l4@31 | +4 -3
+            10 20 30 40 | v1@10 v2@20 i4@40 o3@30! | leave
+            10 20 30 40 | o1@10 v2@20 i4@40 v3@30 | lead 2
+            10 20 30 40 | v1@10 v2@20 v3@30 l4@40 | -4
+            10 20 30 11 | v1@10 v2@20 l3@11 | -3
+            10 20 30 40 | v1@10 v2@20 l3@30? l4@40 | -3
+            10 20 30 40 | v1@10 v2@20 l3@30~ | -3
+            10 11 20 | v1@10 v2@11 v3@20 | -2
+            10 11 20 30 | v1@10 v2@11 v3@20 | learner @30
+            10 11 20 30 | v1@10 v2@11 v3@20 l4@30 | +4 -2
+            10 20 30 40 | v1@10 v2@20 v3@30 v4@40 | -4
+            10 20 30 40 | v1@10 v2@20! v3@30 v4@40 | -2";
+        for line in script.lines().filter(|line| !line.trim().is_empty()) {
+            let parts: Vec<&str> = line.split('|').map(str::trim).collect();
+            assert_eq!(run(parts[0], parts[1]), parts[2], "{line}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What placement knows durably, and what it wants written of it.
+//!
+//! Memory runs ahead of what is written; whatever is told to anyone waits (`placement.rs`). Ids are
+//! given from a range whose end is durable before any of them leaves: the next leader begins at that end,
+//! so **no id is ever given twice**.
+
+use std::collections::BTreeMap;
+
+use super::codec::{Node, PREFIX, Record, region_key};
+use super::registry::{Put, Registry};
+use crate::shard::codec::Malformed;
+use crate::shard::ids::{ClusterId, NodeId, RegionId, StoreId};
+use crate::shard::region::Region;
+
+/// Ids that are set aside by one write.
+const RANGE: u64 = 1000;
+
+/// All that placement keeps in the system keys.
+#[derive(Debug)]
+pub struct State {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Processes.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The process of each store.
+    pub stores: BTreeMap<StoreId, NodeId>,
+    /// Regions.
+    pub regions: Registry,
+    next: u64,
+    ceiling: u64,
+    /// What is to be written: values, or none for what goes.
+    pub wanted: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl State {
+    /// From the pairs of the system keys; what is none of placement's is passed over.
+    pub fn load(pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<State, Malformed> {
+        let mut cluster = None;
+        let mut state = State {
+            cluster: ClusterId(0),
+            nodes: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            regions: Registry::default(),
+            next: 0,
+            ceiling: 0,
+            wanted: BTreeMap::new(),
+        };
+        for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
+            match Record::decode(key, value)? {
+                Record::Cluster(id) => cluster = Some(id),
+                Record::Ids(first) => (state.next, state.ceiling) = (first, first),
+                Record::Node(node) => state.keep_node(node),
+                Record::Region(region) => drop(state.regions.put(&region)),
+            }
+        }
+        state.cluster = cluster.ok_or(Malformed("no record of the cluster"))?;
+        match state.next {
+            0 => Err(Malformed("no record of the ids")),
+            _ => Ok(state),
+        }
+    }
+
+    fn keep_node(&mut self, node: Node) {
+        let stores = node.stores.iter().map(|store| (*store, node.node));
+        self.stores.extend(stores);
+        self.nodes.insert(node.node, node);
+    }
+
+    fn want(&mut self, record: &Record) {
+        self.wanted.insert(record.key(), Some(record.encode()));
+    }
+
+    /// The first of so many new ids.
+    pub fn allocate(&mut self, count: u64) -> u64 {
+        let first = self.next;
+        self.next += count;
+        if self.next > self.ceiling {
+            self.ceiling = self.next + RANGE;
+            self.want(&Record::Ids(self.ceiling));
+        }
+        first
+    }
+
+    /// Keeps a process.
+    pub fn put_node(&mut self, node: Node) {
+        self.want(&Record::Node(node.clone()));
+        self.keep_node(node);
+    }
+
+    /// Takes in what is told of a region.
+    pub fn put_region(&mut self, region: &Region) -> Put {
+        let put = self.regions.put(region);
+        if let Put::New(gone) = &put {
+            for id in gone {
+                self.wanted.insert(region_key(*id), None);
+            }
+            self.want(&Record::Region(region.clone()));
+        }
+        put
+    }
+}
+
+/// The system keys of a cluster that begins with this node and these regions: ids begin above theirs.
+pub fn bootstrap_pairs(
+    cluster: ClusterId,
+    node: Node,
+    regions: &[Region],
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let peers = regions
+        .iter()
+        .flat_map(|r| r.peers.iter().map(|info| info.peer.0));
+    let used = peers
+        .chain(regions.iter().map(|region| region.id.0))
+        .chain(node.stores.iter().map(|store| store.0))
+        .chain([node.node.0, RegionId::FIRST_USER.0])
+        .max();
+    let mut records = vec![
+        Record::Cluster(cluster),
+        Record::Ids(used.unwrap_or_default() + 1),
+        Record::Node(node),
+    ];
+    records.extend(regions.iter().cloned().map(Record::Region));
+    records
+        .iter()
+        .map(|record| (record.key(), record.encode()))
+        .collect()
+}
