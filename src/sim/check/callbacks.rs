@@ -52,3 +52,25 @@ impl Callbacks {
         self.answered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_answer_and_a_missing_one_are_seen() {
+        let mut callbacks = Callbacks::default();
+        callbacks.given(RequestId(1), 0, 1, 100);
+        callbacks.given(RequestId(2), 1, 1, 200);
+        assert_eq!(callbacks.answered(RequestId(1)), Ok(()));
+        assert!(callbacks.answered(RequestId(1)).is_err(), "twice");
+        assert!(callbacks.answered(RequestId(3)).is_err(), "never asked");
+        assert_eq!(callbacks.check(200), Ok(()), "there is time yet");
+        assert!(callbacks.check(201).is_err(), "forgotten");
+        callbacks.ended(0);
+        assert!(callbacks.check(201).is_err(), "another node ended");
+        callbacks.ended(1);
+        assert_eq!(callbacks.check(201), Ok(()), "nobody is left to answer");
+        assert!(callbacks.answered(RequestId(2)).is_err(), "by a dead node");
+    }
+}

@@ -41,7 +41,7 @@ fn apply(value: &Value, kind: &Kind, seen: Option<&Seen>) -> Option<Value> {
                 None => 0,
                 Some(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
             };
-            let sum = before + delta;
+            let sum = before.checked_add(*delta)?;
             let agrees = match seen {
                 Some(Seen::Counter(told)) => *told == sum,
                 Some(_) => false,
@@ -157,30 +157,46 @@ fn tell(all: &[&Operation]) -> String {
 struct Search<'a> {
     operations: &'a [&'a Operation],
     ends: &'a [u64],
-    /// States that lead nowhere: the first open operation, those done behind it, the value.
-    tried: BTreeSet<(usize, Vec<u32>, Value)>,
+    /// States that lead nowhere: what tells one place from another.
+    tried: BTreeSet<Known>,
 }
 
-/// A place in the search: everything before `first` is done, and so are those in `done`.
+/// A place without what is to be tried there: `first`, `done`, `left`, `value`, `must_show`.
+type Known = (usize, Vec<u32>, Vec<u32>, Value, bool);
+
+/// A place in the search: everything before `first` is done but for those `left`, and so are those in
+/// `done`. What has no end may be left for ever; were it to hold `first` back, every later operation
+/// would be in every state.
 #[derive(Clone)]
 struct Place {
+    /// The first open operation that has an end.
     first: usize,
+    /// Operations behind it that are done.
     done: Vec<u32>,
+    /// Operations before it that are not: they have no end.
+    left: Vec<u32>,
     value: Value,
+    /// The last operation had no answer: only one that looks at the value may follow.
+    must_show: bool,
     /// What to try next.
     next: usize,
 }
 
 impl Search<'_> {
     fn run(&mut self) -> Option<bool> {
-        let mut stack = vec![Place {
+        let mut begin = Place {
             first: 0,
             done: Vec::new(),
+            left: Vec::new(),
             value: None,
+            must_show: false,
             next: 0,
-        }];
+        };
+        begin.advance(self.ends);
+        let mut stack = vec![begin];
         while let Some(place) = stack.last_mut() {
-            if self.is_over(place) {
+            // Only operations are left that may never have taken effect.
+            if place.first == self.operations.len() {
                 return Some(true);
             }
             let Some(candidate) = self.candidate(place) else {
@@ -196,31 +212,49 @@ impl Search<'_> {
             let Some(value) = apply(&place.value, &operation.kind, seen) else {
                 continue;
             };
+            // What nobody was told of is in the shortest order only where it shows: it changes the
+            // value, and what comes next looks at it.
+            let is_open = seen.is_none();
+            let is_blind = matches!(operation.kind, Kind::Put(_) | Kind::Delete);
+            if (is_open && value == place.value) || (is_blind && place.must_show) {
+                continue;
+            }
+            // Of those that would do the same, and may all come at any time, the first will do.
+            let mut left = place.left.iter().map(|at| *at as usize);
+            let is_twin = |at: usize| at < candidate && self.operations[at].kind == operation.kind;
+            if is_open && left.any(is_twin) {
+                continue;
+            }
             let mut after = place.clone();
             after.value = value;
-            after.take(candidate);
-            after.next = after.first;
+            after.must_show = is_open;
+            after.take(candidate, self.ends);
+            after.next = 0;
             if self.tried.len() >= STATES_MAX {
                 return None;
             }
-            if self
-                .tried
-                .insert((after.first, after.done.clone(), after.value.clone()))
-            {
+            let known = (
+                after.first,
+                after.done.clone(),
+                after.left.clone(),
+                after.value.clone(),
+                after.must_show,
+            );
+            if self.tried.insert(known) {
                 stack.push(after);
             }
         }
         Some(false)
     }
 
-    /// Whether only operations are left that may never have taken effect.
-    fn is_over(&self, place: &Place) -> bool {
-        (place.first..self.operations.len())
-            .all(|at| place.is_done(at) || self.ends[at] == u64::MAX)
-    }
-
     /// The next open operation that may come first.
     fn candidate(&self, place: &Place) -> Option<usize> {
+        let wanted = place
+            .left
+            .partition_point(|left| (*left as usize) < place.next);
+        if let Some(at) = place.left.get(wanted) {
+            return Some(*at as usize);
+        }
         let mut earliest_end = u64::MAX;
         for at in place.first..self.operations.len() {
             // Whoever begins after an open one has ended cannot come before it.
@@ -244,13 +278,28 @@ impl Place {
         self.done.binary_search(&(at as u32)).is_ok()
     }
 
-    fn take(&mut self, at: usize) {
+    fn take(&mut self, at: usize, ends: &[u64]) {
+        if at < self.first {
+            self.left.retain(|left| *left != at as u32);
+            return;
+        }
         let place = self.done.partition_point(|other| *other < at as u32);
         self.done.insert(place, at as u32);
+        self.advance(ends);
+    }
+
+    /// Passes what is done or has no end.
+    fn advance(&mut self, ends: &[u64]) {
         let mut passed = 0;
-        while self.done.get(passed) == Some(&(self.first as u32)) {
+        while self.first < ends.len() {
+            if self.done.get(passed) == Some(&(self.first as u32)) {
+                passed += 1;
+            } else if ends[self.first] == u64::MAX {
+                self.left.push(self.first as u32);
+            } else {
+                break;
+            }
             self.first += 1;
-            passed += 1;
         }
         self.done.drain(..passed);
     }
@@ -358,5 +407,113 @@ mod tests {
             ));
         }
         assert_eq!(check(&history), Ok(()));
+    }
+
+    #[test]
+    fn a_write_that_was_long_on_its_way_is_found() {
+        let mut late = put("late", 0, 0);
+        late.outcome = Outcome::Unknown;
+        let mut history = vec![late];
+        for step in 1..5000u64 {
+            let value = format!("{step}");
+            history.push(put(&value, step * 10, step * 10 + 1));
+            history.push(get(Some(&value), step * 10 + 2, step * 10 + 3));
+        }
+        history.push(get(Some("late"), 60_000, 60_001));
+        assert_eq!(check(&history), Ok(()));
+        history.push(get(Some("4999"), 60_002, 60_003));
+        assert!(check(&history).is_err(), "what it replaced is back");
+    }
+
+    #[test]
+    fn a_sum_beyond_all_numbers_is_no_answer() {
+        let add = |delta, sum, at| operation(Kind::Add(delta), at, at + 1, Seen::Counter(sum));
+        assert!(check(&[add(i64::MAX, i64::MAX, 0), add(1, i64::MIN, 10)]).is_err());
+    }
+
+    /// What eight clients see of one true copy: each operation takes effect at some moment between its
+    /// begin and its end, one in fifty without an answer, and half of those never.
+    fn true_history(seed: u64, count: u64) -> Vec<Operation> {
+        let mut state = seed;
+        let mut draw = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut free = [0u64; 8];
+        let mut planned = Vec::new();
+        for number in 0..count {
+            let client = (number % 8) as usize;
+            let invoked = free[client] + 1 + draw(20);
+            let moment = invoked + draw(40);
+            let returned = moment + draw(40);
+            free[client] = returned;
+            planned.push((
+                moment,
+                number,
+                invoked,
+                returned,
+                draw(10),
+                draw(50),
+                draw(2),
+            ));
+        }
+        planned.sort_unstable();
+        let mut copy: Value = None;
+        let mut history = Vec::new();
+        for (_, number, invoked, returned, what, luck, never) in planned {
+            let kind = match what {
+                0..5 => Kind::Get,
+                5..8 => Kind::Put(number.to_string().into_bytes()),
+                8 => Kind::Delete,
+                _ => Kind::CompareAndPut {
+                    expected: copy.clone(),
+                    new: Some(number.to_string().into_bytes()),
+                },
+            };
+            let seen = match &kind {
+                Kind::Get => Seen::Value(copy.clone()),
+                Kind::CompareAndPut { .. } => Seen::Compared {
+                    held: true,
+                    previous: copy.clone(),
+                },
+                _ => Seen::Done,
+            };
+            let mut one = operation(kind, invoked, returned, seen);
+            one.client = number % 8;
+            if luck == 0 {
+                one.outcome = Outcome::Unknown;
+            }
+            if luck != 0 || never == 0 {
+                copy = apply(&copy, &one.kind, None).unwrap_or(copy);
+            }
+            history.push(one);
+        }
+        history
+    }
+
+    #[test]
+    fn what_a_true_copy_shows_has_an_order_and_one_old_value_has_none() {
+        for seed in 1..=4 {
+            let mut history = true_history(seed, 1000);
+            assert_eq!(check(&history), Ok(()), "seed {seed}");
+            let old = Outcome::Known {
+                returned: u64::MAX - 1,
+                seen: Seen::Value(Some(b"0 was never put".to_vec())),
+            };
+            let read = history
+                .iter_mut()
+                .rfind(|operation| {
+                    operation.kind == Kind::Get && operation.outcome != Outcome::Unknown
+                })
+                .unwrap();
+            read.outcome = old;
+            let verdict = check(&history).unwrap_err();
+            assert!(
+                !verdict.what.contains("undecided"),
+                "seed {seed}: {verdict}"
+            );
+        }
     }
 }
