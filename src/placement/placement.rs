@@ -358,3 +358,96 @@ fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
         changes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::{Node, bootstrap_pairs};
+    use crate::shard::ids::{ClusterId, NodeId};
+
+    fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let node = Node {
+            node: NodeId(1),
+            nonce: 1,
+            address: "one:1".into(),
+            labels: Vec::new(),
+            stores: vec![StoreId(2)],
+        };
+        bootstrap_pairs(ClusterId(5), node, &[])
+            .into_iter()
+            .collect()
+    }
+
+    fn open(pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> Placement {
+        let pairs: Vec<_> = pairs.clone().into_iter().collect();
+        Placement::new(Options::default(), Time::default(), &pairs).expect("sound")
+    }
+
+    fn ask(placement: &mut Placement, nonce: u64) {
+        let join = Message::Join {
+            nonce,
+            address: "two:1".into(),
+            shards: 2,
+            labels: Vec::new(),
+        };
+        placement.handle(Time::default(), StoreId(0), join);
+    }
+
+    #[test]
+    fn a_join_is_answered_when_it_is_written_and_the_same_wherever_placement_stops() {
+        // Stops before the write, after it but before the answer, and after the answer.
+        for written in [false, true] {
+            let mut kept = pairs();
+            let mut first = open(&kept);
+            ask(&mut first, 9);
+            let writes = first.take_writes().expect("a node is to be written");
+            assert!(
+                first.take_replies().is_empty(),
+                "nothing leaves before it is written"
+            );
+            first.written(writes.token, false);
+            assert!(first.take_replies().is_empty(), "nor when that has failed");
+            let again = first.take_writes().expect("what failed is offered again");
+            let mut told = Vec::new();
+            if written {
+                kept.extend(again.puts);
+                first.written(again.token, true);
+                told = first.take_replies();
+                assert_eq!(told.len(), 1);
+            }
+            let mut second = open(&kept);
+            ask(&mut second, 9);
+            match second.take_writes() {
+                Some(writes) if !written => second.written(writes.token, true),
+                Some(_) => panic!("a node that has joined is written again"),
+                None => assert!(written),
+            }
+            let replies = second.take_replies();
+            assert_eq!(replies.len(), 1);
+            assert!(told.is_empty() || told == replies);
+        }
+    }
+
+    #[test]
+    fn ids_are_not_given_again_by_the_next_leader() {
+        let mut kept = pairs();
+        let mut next = 0;
+        for _ in 0..5 {
+            let mut placement = open(&kept);
+            let message = Message::AllocateIds {
+                count: 700,
+                nonce: 1,
+            };
+            placement.handle(Time::default(), StoreId(2), message);
+            let writes = placement.take_writes().expect("a range is set aside");
+            kept.extend(writes.puts);
+            placement.written(writes.token, true);
+            let replies = placement.take_replies();
+            let [(_, Message::Allocated { first, .. })] = replies[..] else {
+                panic!("{replies:?}");
+            };
+            assert!(first >= next, "{first} was given before");
+            next = first + 700;
+        }
+    }
+}
