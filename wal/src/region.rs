@@ -135,7 +135,8 @@ impl Region {
         freed
     }
 
-    /// Empties the log at both ends; returns the bytes that left the cache.
+    /// Empties the log at both ends; returns the bytes that left the cache. What was applied and
+    /// checkpointed was of the entries that go: of what comes next it says nothing.
     pub fn reset(&mut self, truncated: (u64, u64)) -> u64 {
         let freed = self.cache.iter().map(cached_bytes).sum();
         self.cache.clear();
@@ -144,6 +145,8 @@ impl Region {
         self.logged_bytes = 0;
         self.truncated = truncated;
         self.floor = truncated.0;
+        self.applied = truncated.0;
+        self.checkpointed = 0;
         self.generation += 1;
         freed
     }
@@ -202,8 +205,13 @@ impl Region {
     }
 
     pub fn oldest_state_segment(&self) -> u32 {
-        let of = |state: &Option<State>| state.as_ref().map_or(UNSEALED, |state| state.segment);
-        of(&self.hard_state).min(of(&self.meta))
+        self.state_segments().min().unwrap_or(UNSEALED)
+    }
+
+    /// The segments that hold the newest states.
+    pub fn state_segments(&self) -> impl Iterator<Item = u32> + '_ {
+        let states = [&self.hard_state, &self.meta].into_iter().flatten();
+        states.map(|state| state.segment)
     }
 }
 
