@@ -525,7 +525,7 @@ impl Recovery {
             let hint = Batch::length_hint(rest);
             if !complete
                 && hint.is_some_and(|len| {
-                    len as usize > rest.len() && len <= self.limits.batch_bytes_max
+                    len as usize > rest.len() && len <= self.limits.segment_bytes
                 })
             {
                 return;

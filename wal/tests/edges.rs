@@ -66,3 +66,33 @@ fn a_region_that_returns_forgets_what_its_earlier_peer_had_checkpointed() {
     // A replay begins behind index 3, whatever raft has truncated.
     assert_eq!(world.log.first_kept(region), Some(4));
 }
+
+/// A batch longer than the limit of today still says that what is damaged before it was acknowledged.
+#[test]
+fn a_long_batch_behind_damage_is_evidence_under_lowered_limits() {
+    let limits = Limits {
+        segment_bytes: 4 << 20,
+        batch_bytes_max: 1 << 20,
+        entry_bytes_max: 900 << 10,
+        ..Limits::SMALL
+    };
+    let mut world = World::new(5, limits, Mutant::None);
+    let region = RegionId(1);
+    // Files are read in pieces of 1 MiB: the third batch lies in the first and the second of them.
+    for (index, bytes) in [(1, 500 << 10), (2, 300 << 10), (3, 600 << 10)] {
+        world.append(region, entry(index, bytes)).expect("room");
+        world.settle().expect("no cut");
+    }
+    world.crash(Fate::Kept, true);
+    for file in world.disk.names() {
+        world.disk.damage(&file, 600 << 10, |byte| !byte);
+    }
+    world.limits = Limits {
+        batch_bytes_max: 16 << 10,
+        entry_bytes_max: 8 << 10,
+        ..limits
+    };
+    let outcome = world.recover();
+    let corrupt = outcome.expect_err("an acknowledged batch is gone");
+    assert!(corrupt.contains("lsn 3"), "{corrupt}");
+}
