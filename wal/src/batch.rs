@@ -37,7 +37,7 @@ use bytes::Bytes;
 
 use crate::header::{u32_at, u64_at};
 use crate::ids::{LogId, Lsn, RegionId, Sequence};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, NUMBER_MAX};
 
 const MAGIC: [u8; 4] = *b"CBAT";
 /// Where the directory begins.
@@ -493,9 +493,8 @@ impl<'a> Cursor<'a> {
     fn next(&mut self) -> Result<Option<Line>, &'static str> {
         if let Some(run) = self.run {
             let line = self.take(ENTRY_BYTES)?;
-            let next = run.index.checked_add(1).ok_or("an index overflows")?;
             self.run = (run.left > 1).then_some(Run {
-                index: next,
+                index: run.index + 1,
                 left: run.left - 1,
                 begins: false,
                 ..run
@@ -518,8 +517,8 @@ impl<'a> Cursor<'a> {
             1 => {
                 let line = self.take(ENTRIES_BYTES)?;
                 let left = u32_at(line, 4);
-                if left == 0 || u64_at(line, 16) == 0 {
-                    return Err("a run of entries is empty or begins at index 0");
+                if left == 0 || !(1..NUMBER_MAX).contains(&u64_at(line, 16)) {
+                    return Err("a run of entries is empty or begins at an impossible index");
                 }
                 self.run = Some(Run {
                     region: RegionId(u64_at(line, 8)),
@@ -544,6 +543,9 @@ impl<'a> Cursor<'a> {
                 let line = self.take(META_BYTES)?;
                 if line[1] & !(META_RESET | META_TOMBSTONE) != 0 {
                     return Err("a meta has a flag that this program does not know");
+                }
+                if u64_at(line, 16) >= NUMBER_MAX {
+                    return Err("a meta truncates at an impossible index");
                 }
                 Ok(Some(Line {
                     kind: Kind::Meta {

@@ -24,7 +24,7 @@
 use alloc::vec::Vec;
 
 use crate::ids::{LogId, Lsn, Sequence, Slot};
-use crate::limits::{BLOCK_BYTES, LIVE_SEGMENTS_MAX};
+use crate::limits::{BLOCK_BYTES, LIVE_SEGMENTS_MAX, NUMBER_MAX, SEQUENCE_MAX};
 
 /// "CORACLOG", read as bytes.
 const MAGIC: [u8; 8] = *b"CORACLOG";
@@ -138,7 +138,7 @@ impl Header {
                 }
             })
             .collect();
-        Ok(Header {
+        let header = Header {
             log: LogId(u64_at(block, 16)),
             sequence: Sequence(u64_at(block, 24)),
             opening: u64_at(block, 32),
@@ -148,7 +148,40 @@ impl Header {
             segment_bytes: u32_at(block, 60),
             slot: Slot(u32_at(block, 64)),
             live,
-        })
+        };
+        if header.is_possible() {
+            Ok(header)
+        } else {
+            Err("the header's numbers do not fit each other")
+        }
+    }
+
+    /// Whether a log can have written these numbers: the segments in order, each in a slot of its own,
+    /// this one last. What is believed is reckoned with, so a checksum alone is not enough.
+    fn is_possible(&self) -> bool {
+        let this = Live {
+            sequence: self.sequence,
+            opening: self.opening,
+            first: self.first,
+            last: OPEN,
+            slot: self.slot,
+        };
+        let in_order = self.live.is_sorted_by(|one, next| {
+            one.sequence < next.sequence
+                && one.opening <= next.opening
+                && one.last < next.first
+                && one.first.0 <= one.last.0 + 1
+        });
+        let mut slots: Vec<Slot> = self.live.iter().map(|live| live.slot).collect();
+        slots.sort_unstable();
+        self.live.last() == Some(&this)
+            && in_order
+            && slots.is_sorted_by(|one, next| one < next)
+            && self.live.iter().all(|live| live.first.0 > 0)
+            && self.durable < self.first
+            && self.sequence.0 < u64::from(SEQUENCE_MAX)
+            && self.opening < NUMBER_MAX
+            && self.first.0 < NUMBER_MAX
     }
 }
 

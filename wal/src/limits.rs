@@ -6,6 +6,12 @@ pub const BLOCK_BYTES: usize = 4096;
 /// The first block of a segment lists at most so many live segments.
 pub const LIVE_SEGMENTS_MAX: usize = 90;
 
+/// No lsn, opening or index comes near this: one that a disk names is damage or forged.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
+/// Segments are numbered in 32 bits where their entries' places are kept.
+pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 1;
+
 /// What a log is built with. Two openings may differ in everything but the segment size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
