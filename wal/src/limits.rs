@@ -12,6 +12,10 @@ pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 /// Segments are numbered in 32 bits where their entries' places are kept.
 pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 1;
 
+/// States leave so many free segments to what only a header needs: to open again, and to let others go.
+/// So restarts on a full disk do not end in one that finds no segment to open with.
+pub const SEGMENTS_FOR_HEADERS: u32 = 2;
+
 /// What a log is built with. Two openings may differ in everything but the segment size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -45,7 +49,7 @@ impl Limits {
         entry_bytes_max: 4 << 20,
         state_bytes_max: 1 << 20,
         segments_max: 32,
-        segments_reserved: 2,
+        segments_reserved: 3,
         segments_ready: 2,
         cache_bytes: 64 << 20,
         read_bytes_max: 1 << 20,
@@ -59,7 +63,7 @@ impl Limits {
         entry_bytes_max: 8 << 10,
         state_bytes_max: 4 << 10,
         segments_max: 10,
-        segments_reserved: 2,
+        segments_reserved: 3,
         segments_ready: 1,
         cache_bytes: 8 << 10,
         read_bytes_max: 8 << 10,
@@ -100,8 +104,8 @@ impl Limits {
             "a state fits a batch"
         );
         assert!(
-            self.segments_reserved >= 2,
-            "one to truncate in, one to list less"
+            self.segments_reserved > SEGMENTS_FOR_HEADERS,
+            "one to truncate in, one to open with, one to list less"
         );
         assert!(
             self.segments_max > self.segments_reserved + 1,

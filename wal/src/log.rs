@@ -22,14 +22,14 @@ use crate::error::Refused;
 use crate::fetch::Fetches;
 use crate::header::{Header, Live, OPEN};
 use crate::ids::{LogId, Lsn, RegionId, Sequence, Slot};
-use crate::limits::{BLOCK_BYTES, Limits};
+use crate::limits::{BLOCK_BYTES, Limits, SEGMENTS_FOR_HEADERS};
 use crate::mutant::Mutant;
 use crate::pool::Pool;
 use crate::purge::Purge;
 use crate::region::{Place, Region, State, UNSEALED, cached_bytes};
 
 /// What a record adds to its batch beside its payload, at the most.
-const RECORD_BYTES_MAX: usize = 40;
+pub(crate) const RECORD_BYTES_MAX: usize = 40;
 
 /// One entry of a region's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub(crate) struct Segment {
     pub last: Lsn,
     /// Records ever written into it; one without any is free to go.
     pub records: u64,
+    /// Of these, entries, and metas that empty a log: what comes after them means something else
+    /// without them, so segments that hold any go in order, from the oldest.
+    pub ordered: u64,
     /// Reads of old entries that are under way in it.
     pub readers: u32,
 }
@@ -86,6 +89,15 @@ struct InFlight {
     durable: bool,
     /// What the batch says was durable before it.
     names: Lsn,
+}
+
+/// What asks for room; each leaves some of the free segments to those behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    Entries,
+    States,
+    /// States from memory: they let segments go, and leave one for the header that says so.
+    Rewritten,
 }
 
 /// How far an opening has come.
@@ -301,7 +313,7 @@ impl Log {
     ///
     /// Either all entries are taken or, refused, none.
     pub fn append(&mut self, region: RegionId, entries: &[Entry]) -> Result<(), Refused> {
-        self.append_within(region, entries, true)
+        self.append_within(region, entries, Admitted::Entries)
     }
 
     /// The same for entries that were admitted before, or that let space come back, such as the one a
@@ -311,14 +323,14 @@ impl Log {
         region: RegionId,
         entries: &[Entry],
     ) -> Result<(), Refused> {
-        self.append_within(region, entries, false)
+        self.append_within(region, entries, Admitted::States)
     }
 
     fn append_within(
         &mut self,
         region: RegionId,
         entries: &[Entry],
-        leave_reserve: bool,
+        what: Admitted,
     ) -> Result<(), Refused> {
         let Some(first) = entries.first() else {
             return Ok(());
@@ -334,7 +346,7 @@ impl Log {
             }
             bytes += entry.payload.len() + 8;
         }
-        self.admit(bytes, entries.len(), leave_reserve)?;
+        self.admit(bytes, entries.len(), what)?;
         let place = self.enter(region);
         let known = &mut self.regions[place as usize];
         assert!(!known.tombstone, "region {region} is a tombstone");
@@ -388,22 +400,26 @@ impl Log {
     /// Replaces a region's hard state.
     pub fn set_hard_state(&mut self, region: RegionId, payload: Bytes) -> Result<(), Refused> {
         self.admit_state(&payload)?;
-        self.make_room(payload.len());
         let place = self.enter(region);
+        self.push_hard_state(place, payload);
+        Ok(())
+    }
+
+    pub(crate) fn push_hard_state(&mut self, place: u32, payload: Bytes) {
+        self.make_room(payload.len());
         let checksum = crc32fast::hash(&payload);
+        let known = &mut self.regions[place as usize];
+        known.hard_state = Some(State {
+            payload: payload.clone(),
+            segment: UNSEALED,
+        });
         self.pending.push_hard_state(
-            region,
+            known.id,
             Payload {
-                bytes: payload.clone(),
+                bytes: payload,
                 checksum,
             },
         );
-        let known = &mut self.regions[place as usize];
-        known.hard_state = Some(State {
-            payload,
-            segment: UNSEALED,
-        });
-        Ok(())
     }
 
     /// Replaces a region's meta, and truncates, resets or ends its log as the meta says.
@@ -491,18 +507,24 @@ impl Log {
                 limit,
             });
         }
-        self.admit(payload.len(), 1, false)
+        self.admit(payload.len(), 1, Admitted::States)
     }
 
     /// Whether records of so many bytes have a place to go. Entries leave the reserve alone, so that
     /// states, and with them truncation, always have a segment.
-    pub(crate) fn admit(&self, bytes: usize, records: usize, entries: bool) -> Result<(), Refused> {
+    pub(crate) fn admit(
+        &self,
+        bytes: usize,
+        records: usize,
+        what: Admitted,
+    ) -> Result<(), Refused> {
         if self.failed {
             return Err(Refused::Failed);
         }
         let ahead = self.pending.len_with(bytes + RECORD_BYTES_MAX * records) as u64;
         let batch_max = u64::from(self.limits.batch_bytes_max);
         // Once states have begun a segment of the reserve, its room is theirs as well.
+        let entries = what == Admitted::Entries;
         let theirs = entries
             && self.opening_is_over()
             && self.pool.free_count() < self.limits.segments_reserved;
@@ -512,20 +534,21 @@ impl Log {
         // A batch never spans two segments, so the end of each may go unused.
         let usable = u64::from(self.limits.segment_bytes) - BLOCK_BYTES as u64 - batch_max;
         let segments = ahead.div_ceil(usable);
-        let reserved = if entries {
-            u64::from(self.limits.segments_reserved)
-        } else {
-            0
-        };
+        let reserved = u64::from(match what {
+            Admitted::Entries => self.limits.segments_reserved,
+            Admitted::States => SEGMENTS_FOR_HEADERS,
+            Admitted::Rewritten => 1,
+        });
         let free = u64::from(self.pool.free_count());
         // Only files that exist count: a full disk makes no more of them.
         let live = self.segments.len() as u64;
         let within = !entries || live + segments + reserved <= u64::from(self.limits.segments_max);
         let placed = self.stage == Opening::Open && free >= segments + reserved && within;
-        // A log that is just being created gathers one batch until its files are there.
-        let fresh = self.opening == 1 && self.stage != Opening::Open && !self.pool.is_starved();
-        let one_batch = ahead <= batch_max;
-        if placed || (one_batch && (fresh || (!entries && free > 0))) {
+        // A log that is being opened gathers one batch, which the segment it opens with has room for; a
+        // new one takes entries as well.
+        let fresh = self.opening == 1 && !self.pool.is_starved();
+        let gathers = self.stage != Opening::Open && ahead <= batch_max && (fresh || !entries);
+        if placed || gathers {
             Ok(())
         } else {
             Err(Refused::Full)
@@ -535,13 +558,17 @@ impl Log {
     /// Whether so many entries of so many bytes together, over those gathered, would be taken.
     pub fn has_room(&self, bytes: u64, entries: usize) -> bool {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX / 2);
-        self.admit(bytes.saturating_add(8 * entries), entries, true)
-            .is_ok()
+        self.admit(
+            bytes.saturating_add(8 * entries),
+            entries,
+            Admitted::Entries,
+        )
+        .is_ok()
     }
 
     /// Whether so many states of so many bytes together would be taken.
     pub fn has_room_for_states(&self, bytes: usize, states: usize) -> bool {
-        self.admit(bytes, states, false).is_ok()
+        self.admit(bytes, states, Admitted::States).is_ok()
     }
 
     fn opening_is_over(&self) -> bool {
@@ -555,7 +582,7 @@ impl Log {
         }
     }
 
-    fn active_room(&self) -> u32 {
+    pub(crate) fn active_room(&self) -> u32 {
         if self.segments.is_empty() || self.stage != Opening::Open || self.rotate_wanted {
             return 0;
         }
@@ -631,6 +658,12 @@ impl Log {
         let segment = self.segments.back_mut().expect("a growing segment");
         segment.last = lsn;
         segment.records += self.pending.records.len() as u64;
+        let ordered = self.pending.records.iter().filter(|record| match record {
+            Record::Entries { .. } => true,
+            Record::HardState { .. } => false,
+            Record::Meta { flags, .. } => *flags != 0,
+        });
+        segment.ordered += ordered.count() as u64;
         if !self.pending.is_empty() {
             self.last_recorded = lsn;
         }
@@ -748,6 +781,7 @@ impl Log {
             first: self.next_lsn,
             last: Lsn(self.next_lsn.0 - 1),
             records: 0,
+            ordered: 0,
             readers: 0,
         });
         self.active_offset = BLOCK_BYTES as u32;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::effect::Effect;
 use crate::ids::Slot;
-use crate::limits::Limits;
+use crate::limits::{Limits, SEGMENTS_FOR_HEADERS};
 
 /// Which files there are, and what they are good for.
 #[derive(Debug)]
@@ -53,11 +53,11 @@ impl Pool {
     /// Asks for files until so many are free or on their way as should be ready.
     pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
         let ready = limits.segments_ready + limits.segments_reserved;
-        // Where there is none at all, one more beyond the bound for entries:
-        // an opening begins with one, a vote may need one, and so does the header that lets others go.
+        // Beyond the bound for entries, while the disk has space: one for states, since a peer that cannot
+        // write cannot vote, and so never truncates, beside those that only headers begin.
         let beyond = |pool: &Pool| {
             !pool.is_starved()
-                && pool.free_count() + pool.creating_count() == 0
+                && pool.free_count() + pool.creating_count() <= SEGMENTS_FOR_HEADERS
                 && pool.known_count() < limits.segments_beyond() as usize
         };
         while (self.free_count() + self.creating_count() < ready

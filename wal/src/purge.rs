@@ -10,17 +10,23 @@
 //! that header durable: the slot is free    cut here: unlisted, whatever is in it
 //! ```
 //!
+//! Segments with entries go in order, from the oldest. One that holds states alone, each of which
+//! counts by itself, goes wherever it stands once newer ones are durable: so restarts that vote do not
+//! use up a log that something else holds.
+//!
 //! Entries are never copied forward. States are written anew from memory where nothing else holds the
-//! oldest segment; a meta written anew never resets, since it lands behind entries that came later.
+//! oldest segment, and, where segments are short, out of what earlier openings left; a meta written anew
+//! never resets, since it lands behind entries that came later.
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::batch::META_TOMBSTONE;
 use crate::ids::{Lsn, RegionId, Sequence, Slot};
-use crate::log::{Log, Segment, low_bits};
+use crate::limits::BLOCK_BYTES;
+use crate::log::{Admitted, Log, RECORD_BYTES_MAX, Segment, low_bits};
 use crate::mutant::Mutant;
-use crate::region::UNSEALED;
+use crate::region::{Place, State, UNSEALED};
 
 /// A look over all regions is worth it after so many batches, if something was given up since.
 const BATCHES_BETWEEN_LOOKS: u64 = 64;
@@ -71,17 +77,6 @@ impl Purge {
             }
             !goes
         });
-    }
-
-    /// At a new opening: segments without a record that counts are not listed any more.
-    pub fn end_empty(&mut self, segments: &mut VecDeque<Segment>, header: Lsn) {
-        self.going.extend(
-            segments
-                .iter()
-                .filter(|segment| segment.records == 0)
-                .map(|segment| segment.sequence),
-        );
-        self.unlist(segments, header);
     }
 }
 
@@ -147,11 +142,13 @@ impl Log {
         let few = (self.limits.segments_max - self.limits.segments_reserved) / 4;
         let short = last || self.segments_left() <= few;
         if self.purge.found.is_none() && self.segments.len() > 1 && self.look_is_due(short) {
-            self.look();
+            self.look(short);
         }
-        // To be rid of a segment takes a header, and a header takes a slot.
-        // Where it is not the last one, only if that is a gain.
-        let gain = self.purge.going.len() >= if last { 1 } else { 2 };
+        // To be rid of a segment takes a header, and a header takes a slot: a gain from two on. For one
+        // alone a segment is begun only where the growing one is used up: else each header would leave a
+        // segment behind it that is hardly used, and a full disk would end in nothing else.
+        let used_up = self.active_room() < self.limits.batch_bytes_max;
+        let gain = self.purge.going.len() >= if used_up { 1 } else { 2 };
         if short && gain && self.pool.free_count() > 0 {
             self.want_rotation();
         }
@@ -162,11 +159,11 @@ impl Log {
         self.purge.rotated || (self.purge.due && (short || batches >= BATCHES_BETWEEN_LOOKS))
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, short: bool) {
         self.purge.rotated = false;
         self.purge.due = false;
         self.purge.looked_at = self.next_lsn;
-        self.rewrite_states();
+        self.rewrite_states(short);
         let needed = self
             .regions
             .iter()
@@ -174,12 +171,13 @@ impl Log {
             .min();
         let needed = needed.unwrap_or(UNSEALED);
         let growing = self.segments.back().expect("an open log has one").sequence;
+        let superseded = self.superseded();
         let found: Vec<Sequence> = self
             .segments
             .iter()
-            .filter(|segment| segment.sequence != growing)
-            .filter(|segment| low_bits(segment.sequence) < needed || segment.records == 0)
             .map(|segment| segment.sequence)
+            .filter(|sequence| *sequence != growing)
+            .filter(|sequence| low_bits(*sequence) < needed || superseded.contains(sequence))
             .filter(|sequence| !self.purge.going.contains(sequence))
             .collect();
         if !found.is_empty() {
@@ -188,53 +186,107 @@ impl Log {
         }
     }
 
-    /// Writes anew the states that alone keep the oldest segment, a bounded number of bytes at a time.
-    fn rewrite_states(&mut self) {
-        let gone = &self.purge.going;
-        let Some(oldest) = self
-            .segments
-            .iter()
-            .find(|segment| !gone.contains(&segment.sequence))
-        else {
-            return;
-        };
-        let oldest = low_bits(oldest.sequence);
-        let growing = low_bits(self.segments.back().expect("an open log has one").sequence);
-        let held_by_entries = self.regions.iter().any(|region| {
-            region
-                .places
-                .front()
-                .is_some_and(|place| place.segment <= oldest)
-        });
-        if held_by_entries || oldest == growing {
-            return;
+    /// At a new opening: segments without a record that counts are not listed any more. All that the
+    /// others hold is durable before the header is written.
+    pub(crate) fn end_empty(&mut self) {
+        let superseded = self.superseded();
+        self.purge.going.extend(superseded);
+        self.purge.unlist(&mut self.segments, self.next_lsn);
+    }
+
+    /// Segments that hold nothing, or only states of which none is the newest.
+    fn superseded(&self) -> Vec<Sequence> {
+        let alone = self.segments.iter().filter(|segment| segment.ordered == 0);
+        let mut found: Vec<Sequence> = alone.map(|segment| segment.sequence).collect();
+        for region in &self.regions {
+            if found.is_empty() {
+                break;
+            }
+            for holding in region.state_segments() {
+                found.retain(|sequence| low_bits(*sequence) != holding);
+            }
         }
-        let mut left = u64::from(self.limits.rewrite_bytes_max);
-        for place in 0..self.regions.len() {
-            if self.regions[place].oldest_state_segment() > oldest {
+        found
+    }
+
+    /// Segments whose states are worth writing anew: the oldest one, if no entries hold it; and, where
+    /// segments are short, those of states alone that earlier openings have left, as far as the growing
+    /// segment has room for all that counts in them. (This opening's own stay, or it would write them for
+    /// ever.)
+    fn rewritable(&self, short: bool) -> Vec<u32> {
+        let growing = self.segments.back().expect("an open log has one").sequence;
+        let mut staying = self.segments.iter().filter(|segment| {
+            segment.sequence != growing && !self.purge.going.contains(&segment.sequence)
+        });
+        let Some(oldest) = staying.next() else {
+            return Vec::new();
+        };
+        let sequence = low_bits(oldest.sequence);
+        let holds = |place: &Place| place.segment <= sequence;
+        let mut regions = self.regions.iter();
+        let held = regions.any(|region| region.places.front().is_some_and(holds));
+        let mut found: Vec<u32> = (!held).then_some(sequence).into_iter().collect();
+        let mut room = u64::from(self.active_room());
+        for segment in staying.filter(|_| short) {
+            if segment.ordered > 0 || segment.opening == self.opening {
                 continue;
             }
+            let needed = self.rewritten_bytes(low_bits(segment.sequence));
+            if needed <= room {
+                room -= needed;
+                found.push(low_bits(segment.sequence));
+            }
+        }
+        found
+    }
+
+    /// What the states that count in a segment take at the most when they are written anew.
+    fn rewritten_bytes(&self, segment: u32) -> u64 {
+        let (mut bytes, mut states) = (0, 0);
+        for region in &self.regions {
+            let known = [&region.hard_state, &region.meta].into_iter().flatten();
+            for state in known.filter(|state| state.segment == segment) {
+                states += 1;
+                bytes += (state.payload.len() + RECORD_BYTES_MAX) as u64;
+            }
+        }
+        // A turn's share may be a single state, and every batch ends with its block.
+        let batches = states.min(1 + 2 * bytes / u64::from(self.limits.rewrite_bytes_max));
+        bytes + batches * 2 * BLOCK_BYTES as u64
+    }
+
+    /// Writes anew the states that alone keep a segment, a bounded number of bytes at a time, but at
+    /// least those of one region.
+    fn rewrite_states(&mut self, short: bool) {
+        let segments = self.rewritable(short);
+        if segments.is_empty() {
+            return;
+        }
+        let bytes_max = u64::from(self.limits.rewrite_bytes_max);
+        let mut rewritten = 0;
+        for place in 0..self.regions.len() {
             let region = &self.regions[place];
-            let id = region.id;
-            let hard_state = region
-                .hard_state
-                .clone()
-                .filter(|state| state.segment <= oldest);
-            let meta = region.meta.clone().filter(|state| state.segment <= oldest);
+            if !region.state_segments().any(|of| segments.contains(&of)) {
+                continue;
+            }
+            let inside = |state: &State| segments.contains(&state.segment);
+            let hard_state = region.hard_state.clone().filter(inside);
+            let meta = region.meta.clone().filter(inside);
             let (truncated, tombstone) = (region.truncated, region.tombstone);
             let bytes = [&hard_state, &meta]
                 .into_iter()
                 .flatten()
                 .map(|state| state.payload.len())
                 .sum::<usize>();
-            if bytes as u64 > left || self.admit(bytes, 2, false).is_err() {
+            let over = rewritten > 0 && rewritten + bytes as u64 > bytes_max;
+            if over || self.admit(bytes, 2, Admitted::Rewritten).is_err() {
                 self.purge.due = true;
                 return;
             }
-            left -= bytes as u64;
+            rewritten += bytes as u64;
+            // Its length may be over a limit that was lowered since: it was taken, and stays.
             if let Some(state) = hard_state {
-                self.set_hard_state(id, state.payload)
-                    .expect("a state was admitted before");
+                self.push_hard_state(place as u32, state.payload);
             }
             if let Some(state) = meta {
                 let flags = if tombstone { META_TOMBSTONE } else { 0 };

@@ -321,6 +321,7 @@ impl Recovery {
             first: live.first,
             last: Lsn(live.first.0 - 1),
             records: 0,
+            ordered: 0,
             readers: 0,
         });
         if self.cut.is_some() {
@@ -455,9 +456,14 @@ impl Recovery {
         self.evidence = self.evidence.max(batch.position.durable);
         let segment = low_bits(live.sequence);
         let log = &mut self.log;
-        let mut records = 0;
+        let (mut records, mut ordered) = (0, 0);
         batch.for_each(|found| {
             records += 1;
+            ordered += match found {
+                Found::Entry { .. } => 1,
+                Found::HardState { .. } => 0,
+                Found::Meta { flags, .. } => u64::from(flags != 0),
+            };
             match found {
                 Found::Entry {
                     region,
@@ -510,6 +516,7 @@ impl Recovery {
         let segment = log.segments.back_mut().expect("the segment being read");
         segment.last = self.accepted;
         segment.records += records;
+        segment.ordered += ordered;
     }
 
     /// Looks for batches behind the cut, or in a file whose header is damaged: what they say was
@@ -628,8 +635,7 @@ impl Recovery {
         log.pool = Pool::new(free.map(|(slot, _)| *slot).collect(), held.iter().copied());
         // Segments without a record that counts end with this opening; their slots are free when its
         // header, which does not list them, is durable.
-        let next_lsn = log.next_lsn;
-        log.purge.end_empty(&mut log.segments, next_lsn);
+        log.end_empty();
         for region in &mut log.regions {
             region.checkpointed = 0;
         }

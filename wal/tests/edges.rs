@@ -67,6 +67,88 @@ fn a_region_that_returns_forgets_what_its_earlier_peer_had_checkpointed() {
     assert_eq!(world.log.first_kept(region), Some(4));
 }
 
+/// States that are together longer than one turn rewrites are still rewritten: they must not hold the
+/// oldest segment for ever.
+#[test]
+fn large_states_do_not_hold_the_oldest_segment() {
+    let limits = Limits {
+        rewrite_bytes_max: 1 << 10,
+        ..Limits::SMALL
+    };
+    let mut world = World::new(2, limits, Mutant::None);
+    let (large, busy) = (RegionId(1), RegionId(2));
+    world
+        .set_hard_state(large, Bytes::from(vec![1; 3 << 10]))
+        .expect("room");
+    let payload = Bytes::from(vec![2; 3 << 10]);
+    world
+        .set_meta(
+            large,
+            MetaRecord {
+                payload,
+                ..meta(0, false, false)
+            },
+        )
+        .expect("room");
+    for index in 1..=1_000 {
+        let appended = world.append(busy, entry(index, 900));
+        assert_eq!(appended, Ok(()), "entry {index}: the log is stuck");
+        world.settle().expect("no cut");
+        if index % 10 == 0 {
+            world.log.applied(busy, index);
+            world.checkpoints.insert(busy, index);
+            world.log.checkpointed(busy, index);
+            world
+                .set_meta(busy, meta(index, false, false))
+                .expect("room");
+        }
+        world.history.clear();
+        world.settle().expect("no cut");
+    }
+}
+
+/// Limits may be lowered between two openings; what was written under the old ones stays, and is
+/// rewritten like everything else.
+#[test]
+fn lowered_limits_take_nothing_that_is_there() {
+    let mut world = World::new(3, Limits::SMALL, Mutant::None);
+    let (large, busy) = (RegionId(1), RegionId(2));
+    world
+        .set_hard_state(large, Bytes::from(vec![1; 4 << 10]))
+        .expect("room");
+    world.settle().expect("no cut");
+    world.append(busy, entry(1, 8 << 10)).expect("room");
+    world.settle().expect("no cut");
+    world.crash(Fate::Kept, true);
+    world.limits = Limits {
+        batch_bytes_max: 8 << 10,
+        entry_bytes_max: 1 << 10,
+        state_bytes_max: 1 << 10,
+        read_bytes_max: 1 << 10,
+        rewrite_bytes_max: 1 << 10,
+        ..Limits::SMALL
+    };
+    world.recover().expect("other limits are not damage");
+    world.settle().expect("no cut");
+    world.check_entries().expect("large entries are read");
+    for index in 2..=400 {
+        let appended = world.append(busy, entry(index, 900));
+        assert_eq!(appended, Ok(()), "entry {index}: the log is stuck");
+        world.settle().expect("no cut");
+        world.log.applied(busy, index);
+        world.checkpoints.insert(busy, index);
+        world.log.checkpointed(busy, index);
+        world
+            .set_meta(busy, meta(index, false, false))
+            .expect("room");
+        world.settle().expect("no cut");
+    }
+    world.crash(Fate::Lost, false);
+    world.recover().expect("no damage");
+    let state = world.log.hard_state(large).expect("a state");
+    assert_eq!(state.len(), 4 << 10);
+}
+
 /// A batch longer than the limit of today still says that what is damaged before it was acknowledged.
 #[test]
 fn a_long_batch_behind_damage_is_evidence_under_lowered_limits() {
@@ -95,6 +177,225 @@ fn a_long_batch_behind_damage_is_evidence_under_lowered_limits() {
     let outcome = world.recover();
     let corrupt = outcome.expect_err("an acknowledged batch is gone");
     assert!(corrupt.contains("lsn 3"), "{corrupt}");
+}
+
+/// A store restarts again and again, votes each time, and one region holds the oldest entry: openings
+/// take segments beyond the bound, and go on opening.
+#[test]
+fn restarts_without_end_open_again() {
+    for seed in 0..4 * scale() {
+        let mut world = World::new(seed, Limits::SMALL, Mutant::None);
+        world.append(RegionId(1), entry(1, 100)).expect("room");
+        world.settle().expect("no cut");
+        for life in 0..120u64 {
+            let vote = Bytes::copy_from_slice(&life.to_le_bytes());
+            let voted = world.set_hard_state(RegionId(2), vote);
+            assert_eq!(voted, Ok(()), "seed {seed}: no vote in life {life}");
+            world.settle().expect("no cut");
+            let fate = Fate::ALL[world.chance.below(5) as usize];
+            world.crash(fate, world.steps.is_multiple_of(3));
+            world
+                .recover()
+                .unwrap_or_else(|why| panic!("seed {seed} life {life}: {why}"));
+            world.settle().expect("no cut");
+            assert!(
+                world.log.is_open(),
+                "seed {seed}: life {life} does not open; {} live",
+                world.log.live_segments()
+            );
+        }
+    }
+}
+
+/// A log that is used up, on a disk that is not: leaders begin their terms until one of them
+/// truncates.
+#[test]
+fn a_log_that_is_used_up_takes_what_lets_go_of_it() {
+    let mut world = World::new(9, Limits::SMALL, Mutant::None);
+    let region = RegionId(1);
+    let mut last = 0;
+    while world.append(region, entry(last + 1, 900)).is_ok() {
+        last += 1;
+        world.settle().expect("no cut");
+    }
+    for term in 2..32 {
+        last += 1;
+        let entry = Entry {
+            term,
+            ..entry(last, 900)
+        };
+        let taken = world.log.append_into_reserve(region, &[entry]);
+        assert_eq!(taken, Ok(()), "no leader in term {term}");
+        let vote = Bytes::copy_from_slice(&term.to_le_bytes());
+        assert_eq!(world.log.set_hard_state(region, vote), Ok(()));
+        world.settle().expect("no cut");
+    }
+    world.log.checkpointed(region, last);
+    world
+        .log
+        .set_meta(region, meta(last, false, false))
+        .expect("a truncation");
+    world.settle().expect("no cut");
+    let next = Entry {
+        term: 32,
+        ..entry(last + 1, 900)
+    };
+    assert_eq!(world.log.append(region, &[next]), Ok(()), "no room again");
+}
+
+/// A log on a full disk, with no room for entries.
+fn filled(seed: u64) -> World {
+    let mut world = World::new(seed, Limits::SMALL, Mutant::None);
+    let room = u64::from(Limits::SMALL.segment_bytes) * 6;
+    world.disk.set_capacity(room);
+    world
+        .set_hard_state(RegionId(1), Bytes::from_static(b"the first"))
+        .expect("room");
+    for index in 1.. {
+        if world.append(RegionId(1), entry(index, 900)).is_err() {
+            break;
+        }
+        world.settle().expect("no cut");
+    }
+    world
+}
+
+/// The same on a disk that is full, and each time another region votes: what earlier openings left is
+/// written anew, or each of them would keep its segment.
+#[test]
+fn restarts_on_a_full_disk_open_again() {
+    for seed in 0..4 * scale() {
+        let mut world = filled(seed);
+        for life in 0..120u64 {
+            let region = RegionId(2 + if seed % 2 == 0 { 0 } else { life % 40 });
+            let vote = Bytes::copy_from_slice(&life.to_le_bytes());
+            let voted = world.set_hard_state(region, vote);
+            assert_eq!(voted, Ok(()), "seed {seed}: no vote in life {life}");
+            world.settle().expect("no cut");
+            world.crash(Fate::Lost, false);
+            world
+                .recover()
+                .unwrap_or_else(|why| panic!("seed {seed} life {life}: {why}"));
+            world.settle().expect("no cut");
+            assert!(
+                world.log.is_open(),
+                "seed {seed}: life {life} does not open"
+            );
+        }
+    }
+}
+
+/// The same, but most lives are cut short at any step. A vote may be refused; the log opens.
+#[test]
+fn cut_restarts_on_a_full_disk_open_again() {
+    let mut cuts = 0;
+    for seed in 0..30 * scale() {
+        let mut world = filled(seed);
+        for life in 0..100u64 {
+            let vote = Bytes::copy_from_slice(&life.to_le_bytes());
+            world.set_hard_state(RegionId(2 + life % 40), vote).ok();
+            world.steps_left = Some(world.chance.below(20)).filter(|_| life % 3 > 0);
+            let cut = world.settle().is_err();
+            world.steps_left = None;
+            cuts += u64::from(cut);
+            assert!(
+                cut || world.log.is_open(),
+                "seed {seed}: life {life} does not open"
+            );
+            world.crash(Fate::Lost, false);
+            world
+                .recover()
+                .unwrap_or_else(|why| panic!("seed {seed} life {life}: {why}"));
+        }
+    }
+    assert!(cuts > 500, "only {cuts} lives were cut");
+}
+
+/// States alone fill a full disk as well; they are refused while there are still segments to open with.
+#[test]
+fn a_log_full_of_states_opens_again() {
+    let mut world = filled(6);
+    let state = Bytes::from(vec![3; 3 << 10]);
+    let mut taken = 0;
+    while world
+        .set_hard_state(RegionId(2 + taken), state.clone())
+        .is_ok()
+    {
+        taken += 1;
+        world.settle().expect("no cut");
+    }
+    assert!(taken > 3, "only {taken} states in the reserve");
+    for life in 0..20 {
+        world.crash(Fate::Lost, false);
+        world
+            .recover()
+            .unwrap_or_else(|why| panic!("life {life}: {why}"));
+        world.settle().expect("no cut");
+        assert!(world.log.is_open(), "life {life} does not open");
+    }
+    // What was applied is given up, and there is room again.
+    let last = world.model[&RegionId(1)].last;
+    world.checkpoints.insert(RegionId(1), last);
+    world.log.checkpointed(RegionId(1), last);
+    world
+        .set_meta(RegionId(1), meta(last, false, false))
+        .expect("a truncation");
+    world.settle().expect("no cut");
+    world
+        .append(RegionId(1), entry(last + 1, 900))
+        .expect("room");
+}
+
+/// Where states have filled what they may, and what was applied is given up, the one old state that holds
+/// the oldest segment is still written anew.
+#[test]
+fn a_log_full_of_states_lets_go() {
+    let mut world = filled(7);
+    let last = world.model[&RegionId(1)].last;
+    world
+        .set_meta(RegionId(1), meta(last, false, false))
+        .expect("a truncation");
+    let state = Bytes::from(vec![3; 3 << 10]);
+    for region in 2.. {
+        world.settle().expect("no cut");
+        let taken = world.set_hard_state(RegionId(region), state.clone());
+        if taken.is_err() {
+            break;
+        }
+    }
+    world.checkpoints.insert(RegionId(1), last);
+    world.log.checkpointed(RegionId(1), last);
+    world.settle().expect("no cut");
+    let voted = world.set_hard_state(RegionId(1), Bytes::from_static(b"another"));
+    assert_eq!(voted, Ok(()), "nothing was let go");
+}
+
+/// A meta that empties a log counts as long as the entries before it are there, though later ones have
+/// replaced it: without it those entries would rise.
+#[test]
+fn what_a_reset_has_emptied_stays_empty() {
+    let mut world = World::new(8, Limits::SMALL, Mutant::None);
+    let region = RegionId(1);
+    let again = |world: &mut World| {
+        world.settle().expect("no cut");
+        world.crash(Fate::Lost, false);
+        world.recover().expect("no damage");
+    };
+    for index in 1..=5 {
+        world.append(region, entry(index, 100)).expect("room");
+    }
+    again(&mut world);
+    for tombstone in [true, false] {
+        world
+            .set_meta(region, meta(0, true, tombstone))
+            .expect("room");
+    }
+    for _ in 0..3 {
+        again(&mut world);
+        world.set_meta(region, meta(0, false, false)).expect("room");
+    }
+    again(&mut world);
+    assert_eq!(world.log.last_index(region), Some(0));
 }
 
 /// Headers and batches with impossible numbers under a right checksum: a verdict, never a panic.

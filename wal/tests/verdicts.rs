@@ -185,7 +185,7 @@ fn transcripts() {
             written += &format!("{}\n\n", case.trim_end());
             continue;
         };
-        let world = World::new(1, Limits::SMALL, Mutant::None);
+        let world = World::new(10, Limits::SMALL, Mutant::None);
         let mut teller = Teller {
             world,
             said: Vec::new(),
