@@ -156,6 +156,7 @@ impl Group {
                     response.expect("nothing is refused");
                     self.answered += 1;
                 }
+                Effect::Nodes(_) => {}
                 Effect::Report(report) => panic!("{report:?}"),
             }
         }
@@ -210,6 +211,7 @@ fn shard(store: u64, regions: u64, replicas: u64) -> Shard {
         boot: store,
         seed: store,
         limits,
+        placement: coracle::placement::Options::default(),
         mutant: Mutant::None,
         observe: false,
     };

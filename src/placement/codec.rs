@@ -3,6 +3,7 @@
 //! ```text
 //! \0p/cluster            version u8 │ cluster u64 │ crc u32
 //! \0p/ids                version u8 │ first id that is not given out, for sure u64 │ crc u32
+//! \0p/version            version u8 │ version of the list of nodes u64 │ crc u32
 //! \0p/node/<id be64>     version u8 │ node u64 │ nonce u64 │ address short │ labels u16 × (short, short)
 //!                        │ stores u16 × u64 │ crc u32
 //! \0p/region/<id be64>   version u8 │ region u64 │ version u64 │ conf_ver u64 │ start short │ limit short
@@ -46,6 +47,8 @@ pub enum Record {
     Cluster(ClusterId),
     /// No id from this one on has been given out.
     Ids(u64),
+    /// Grows with every change of a process.
+    Version(u64),
     /// A process.
     Node(Node),
     /// A region as last heard of.
@@ -68,6 +71,7 @@ impl Record {
         match self {
             Record::Cluster(_) => [PREFIX, b"cluster"].concat(),
             Record::Ids(_) => [PREFIX, b"ids"].concat(),
+            Record::Version(_) => [PREFIX, b"version"].concat(),
             Record::Node(node) => node_key(node.node),
             Record::Region(region) => region_key(region.id),
         }
@@ -77,7 +81,9 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         match self {
-            Record::Cluster(ClusterId(number)) | Record::Ids(number) => put_u64(&mut out, *number),
+            Record::Cluster(ClusterId(number)) | Record::Ids(number) | Record::Version(number) => {
+                put_u64(&mut out, *number);
+            }
             Record::Node(node) => {
                 put_u64(&mut out, node.node.0);
                 put_u64(&mut out, node.nonce);
@@ -126,6 +132,7 @@ impl Record {
         let record = match name {
             b"cluster" => Record::Cluster(ClusterId(reader.u64()?)),
             b"ids" => Record::Ids(reader.u64()?),
+            b"version" => Record::Version(reader.u64()?),
             _ if name.starts_with(b"node/") => Record::Node(take_node(&mut reader)?),
             _ if name.starts_with(b"region/") => Record::Region(take_region(&mut reader)?),
             _ => return Err(Malformed("a key of an unknown kind")),
@@ -206,6 +213,7 @@ mod tests {
         vec![
             Record::Cluster(ClusterId(7)),
             Record::Ids(1000),
+            Record::Version(17),
             Record::Node(Node {
                 node: NodeId(3),
                 nonce: 99,
@@ -235,7 +243,7 @@ mod tests {
             let (key, value) = (record.key(), record.encode());
             assert_eq!(Record::decode(&key, &value), Ok(record.clone()));
             for other in samples().iter().filter(|other| other.key() != key) {
-                // The two plain numbers differ by their key alone.
+                // The plain numbers differ by their key alone.
                 if value.len() != 13 || other.encode().len() != 13 {
                     assert!(Record::decode(&other.key(), &value).is_err());
                 }

@@ -6,7 +6,7 @@ use crate::shard::region::{Epoch, PeerInfo, Region};
 use crate::shard::request::PeerChange;
 
 /// To and from placement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A process wants to belong to the cluster; the same nonce until it is answered.
     Join {
@@ -40,7 +40,10 @@ pub enum Message {
     /// How a store is.
     StoreHeartbeat(StoreStats),
     /// The heartbeat was heard.
-    StoreHeard,
+    StoreHeard {
+        /// The version of the list of nodes: whoever knows another one asks for it.
+        nodes: u64,
+    },
     /// How a region is, by its leader.
     RegionHeartbeat(Box<RegionStats>),
     /// What the leader of a region should do.
@@ -91,6 +94,10 @@ pub enum Message {
         /// At most so many.
         count: u32,
     },
+    /// Which nodes are there?
+    ListNodes,
+    /// All nodes, and the version of the list.
+    Nodes(u64, Vec<NodeInfo>),
     /// Regions in the order of their keys, with their leaders as far as known.
     Regions(Vec<(Region, Option<PeerInfo>)>),
     /// The receiver does not lead region 1.
@@ -98,6 +105,19 @@ pub enum Message {
         /// Who leads it, as far as known.
         hint: Option<StoreId>,
     },
+}
+
+/// A process that belongs to the cluster, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The process.
+    pub node: NodeId,
+    /// Where it is reached.
+    pub address: String,
+    /// Its stores, one per shard in order.
+    pub stores: Vec<StoreId>,
+    /// Where it stands.
+    pub labels: Vec<(String, String)>,
 }
 
 /// How a store is.

@@ -16,6 +16,6 @@ pub mod placement; // the object behind its doors
 mod simulation; // a toy cluster carries out what it is told
 
 pub use codec::Node;
-pub use message::Message;
+pub use message::{Message, NodeInfo};
 pub use placement::{Options, Placement, Writes};
 pub use state::bootstrap_pairs;

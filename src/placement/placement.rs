@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::join::join;
-use super::message::{Message, Operator, RegionStats, Verdict};
+use super::message::{Message, NodeInfo, Operator, RegionStats, Verdict};
 use super::registry::Put;
 use super::replica_checker::{Picture, Step, StoreView, is_crowded};
 use super::state::State;
@@ -120,7 +120,9 @@ impl Placement {
                 let known = stats.store == from && self.state.stores.contains_key(&from);
                 known.then(|| {
                     self.heard.insert(from, now.mono);
-                    Message::StoreHeard
+                    Message::StoreHeard {
+                        nodes: self.state.version,
+                    }
                 })
             }
             Message::RegionHeartbeat(stats) => self.region(now, from, &stats),
@@ -140,6 +142,7 @@ impl Placement {
                 region,
                 verdict: self.validate(region, &peer, epoch),
             }),
+            Message::ListNodes => Some(self.nodes()),
             Message::LocateRegion { key } => Some(self.list(&key, 1)),
             Message::ListRegions { start, count } => Some(self.list(&start, count)),
             _ => None,
@@ -233,6 +236,17 @@ impl Placement {
                 },
             },
         }
+    }
+
+    fn nodes(&self) -> Message {
+        let nodes = self.state.nodes.values();
+        let infos = nodes.map(|node| NodeInfo {
+            node: node.node,
+            address: node.address.clone(),
+            stores: node.stores.clone(),
+            labels: node.labels.clone(),
+        });
+        Message::Nodes(self.state.version, infos.collect())
     }
 
     fn list(&self, start: &[u8], count: u32) -> Message {

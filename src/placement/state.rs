@@ -26,6 +26,8 @@ pub struct State {
     pub stores: BTreeMap<StoreId, NodeId>,
     /// Regions.
     pub regions: Registry,
+    /// Grows with every change of the nodes.
+    pub version: u64,
     next: u64,
     ceiling: u64,
     /// What is to be written: values, or none for what goes.
@@ -41,6 +43,7 @@ impl State {
             nodes: BTreeMap::new(),
             stores: BTreeMap::new(),
             regions: Registry::default(),
+            version: 0,
             next: 0,
             ceiling: 0,
             wanted: BTreeMap::new(),
@@ -49,13 +52,15 @@ impl State {
             match Record::decode(key, value)? {
                 Record::Cluster(id) => cluster = Some(id),
                 Record::Ids(first) => (state.next, state.ceiling) = (first, first),
+                Record::Version(version) => state.version = version,
                 Record::Node(node) => state.keep_node(node),
                 Record::Region(region) => drop(state.regions.put(&region)),
             }
         }
         state.cluster = cluster.ok_or(Malformed("no record of the cluster"))?;
-        match state.next {
-            0 => Err(Malformed("no record of the ids")),
+        match (state.next, state.version) {
+            (0, _) => Err(Malformed("no record of the ids")),
+            (_, 0) => Err(Malformed("no version of the nodes")),
             _ => Ok(state),
         }
     }
@@ -81,8 +86,10 @@ impl State {
         first
     }
 
-    /// Keeps a process.
+    /// Keeps a process. Its record and the version of the list are written together.
     pub fn put_node(&mut self, node: Node) {
+        self.version += 1;
+        self.want(&Record::Version(self.version));
         self.want(&Record::Node(node.clone()));
         self.keep_node(node);
     }
@@ -117,6 +124,7 @@ pub fn bootstrap_pairs(
     let mut records = vec![
         Record::Cluster(cluster),
         Record::Ids(used.unwrap_or_default() + 1),
+        Record::Version(1),
         Record::Node(node),
     ];
     records.extend(regions.iter().cloned().map(Record::Region));

@@ -298,6 +298,7 @@ impl Shard {
                 self.core.store.on_space(bytes_free);
                 self.core.log.borrow_mut().space();
             }
+            Input::Nodes(_) => {}
             Input::Drain => self.core.draining = true,
         }
         self.worked = true;
@@ -308,6 +309,10 @@ impl Shard {
             self.core
                 .refuse(id, Error::ServerIsBusy("the shard is starting or stopping"));
             return;
+        }
+        if let Body::Placement(_) = &request.body {
+            let error = Error::ServerIsBusy("placement is not there yet");
+            return self.core.refuse(id, error);
         }
         let (region, epoch) = match self.route(request) {
             Ok(found) => found,
@@ -324,6 +329,7 @@ impl Shard {
                 false => peer.change_peers(core, Some(id), epoch, changes),
             }
             .map(|()| None),
+            Body::Placement(_) => Err(Error::BadRequest("not for a region")),
         });
         match answered {
             None => self.core.refuse(id, Error::RegionNotFound(region)),

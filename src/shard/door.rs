@@ -16,6 +16,7 @@ use coracle_wal as wal;
 use super::ids::{RegionId, RequestId, StoreId};
 use super::message::PeerMessage;
 use super::request::{Request, Response};
+use crate::placement;
 
 /// Something that has happened.
 #[derive(Debug)]
@@ -62,6 +63,9 @@ pub enum Input<'a> {
         /// How many.
         bytes_free: u64,
     },
+    /// The nodes as the driver knows them from an earlier life, or from whoever let it join: whom to ask
+    /// first. Given once, after the start.
+    Nodes(Vec<placement::NodeInfo>),
     /// The process is about to end: leaderships are to be handed over.
     Drain,
 }
@@ -87,6 +91,9 @@ pub enum Effect {
         /// The answer.
         response: Response,
     },
+    /// All nodes, whenever what this shard knows of them has changed: where stores are reached. The
+    /// driver keeps it for its next start.
+    Nodes(Vec<placement::NodeInfo>),
     /// Something that whoever runs the node should know.
     Report(Report),
 }
@@ -110,6 +117,8 @@ pub enum Report {
         /// The entry as of which both were hashed.
         index: u64,
     },
+    /// The records of placement cannot be understood: nobody decides where regions are.
+    PlacementUnreadable(String),
     /// A leader's clock is further ahead than clocks may be.
     ClockAhead {
         /// The region.

@@ -3,6 +3,7 @@
 use super::ids::{ClusterId, NodeId, StoreId};
 use super::limits::Limits;
 use super::mutant::Mutant;
+use crate::placement;
 
 /// Who a shard is, and what may be chosen about it.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct ShardOptions {
     pub seed: u64,
     /// The bounds.
     pub limits: Limits,
+    /// What placement strives for, where this shard runs it.
+    pub placement: placement::Options,
     /// A rule that is broken on purpose.
     pub mutant: Mutant,
     /// Whether observations are kept for a checker.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::error::Error;
 use super::ids::{PeerId, RegionId};
 use super::region::{Epoch, PeerInfo, Role};
+use crate::placement;
 
 /// A request to one region.
 #[derive(Clone, Debug)]
@@ -64,6 +65,9 @@ pub enum Body<'a> {
         /// What changes; none: the joint configuration is left.
         changes: &'a [PeerChange],
     },
+    /// A question to placement, by a process that has no store yet or by a tool: a join, ids, nodes,
+    /// regions. Only where region 1 is led; answered when all that the answer says is durable.
+    Placement(&'a placement::Message),
 }
 
 /// One change of the peers of a region.
@@ -202,6 +206,8 @@ pub enum Answer {
     },
     /// It is done, or was taken as advice.
     Done,
+    /// What placement answers.
+    Placement(placement::Message),
 }
 
 /// The answer to a request.

@@ -269,7 +269,7 @@ fn record(now: u64, current: Current, answer: Answer, history: &mut Vec<Operatio
             }
             return;
         }
-        Answer::AllWritten(_) | Answer::Done => vec![Seen::Done],
+        Answer::AllWritten(_) | Answer::Done | Answer::Placement(_) => vec![Seen::Done],
     };
     for (place, mut operation) in current.operations.into_iter().enumerate() {
         let seen = std::mem::replace(&mut seen[place], Seen::Done);

@@ -654,6 +654,7 @@ impl World {
                     );
                 }
             }
+            Effect::Nodes(_) => {}
             Effect::Report(Report::Stopped(why)) => {
                 let failing = self.plan.failing_disks > 0 || self.plan.full_disks > 0;
                 if !failing {
@@ -763,6 +764,7 @@ impl World {
                 boot: self.chance.next_u64(),
                 seed: self.chance.next_u64(),
                 limits: self.plan.limits,
+                placement: crate::placement::Options::default(),
                 mutant: self.plan.mutant,
                 observe: true,
             };

@@ -114,6 +114,7 @@ impl Theatre {
             boot: store << 32 | actor.lives,
             seed: store,
             limits: self.plan.limits,
+            placement: coracle::placement::Options::default(),
             mutant: self.plan.mutant,
             observe: false,
         };
@@ -178,6 +179,7 @@ impl Theatre {
                             let before = self.answers.insert(to, response);
                             assert_eq!(before, None, "request {to} is answered once");
                         }
+                        Effect::Nodes(_) => {}
                         Effect::Report(report) => self.reports.push(report),
                     }
                 }
