@@ -203,6 +203,7 @@ fn shard(store: u64, regions: u64, replicas: u64) -> Shard {
     limits.truncate_entries = u64::MAX / 2;
     limits.compare_ticks = 0;
     limits.segments_low = 0;
+    limits.store_beat_ticks = 0;
     limits.lease = 0;
     let options = ShardOptions {
         cluster: ClusterId(1),

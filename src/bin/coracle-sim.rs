@@ -29,6 +29,9 @@ struct Arguments {
     /// Runs every seed twice and compares.
     #[arg(long)]
     twice: bool,
+    /// Whether clusters grow by joins and placement; without it, the seed decides.
+    #[arg(long)]
+    grow: Option<bool>,
     /// Goes on after a violation.
     #[arg(long)]
     all: bool,
@@ -63,10 +66,12 @@ fn main() -> ExitCode {
             .mutant
             .as_ref()
             .map(|name| format!(" --mutant {name}"));
+        let grow = arguments.grow.map(|grow| format!(" --grow {grow}"));
         format!(
-            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{} --trace",
+            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{} --trace",
             arguments.chaos / SECOND,
-            mutant.unwrap_or_default()
+            mutant.unwrap_or_default(),
+            grow.unwrap_or_default()
         )
     };
     let mut violations = 0;
@@ -76,7 +81,11 @@ fn main() -> ExitCode {
         std::panic::set_hook(Box::new(move |panic| {
             println!("seed {seed} PANIC {panic}\n  replay: {told}");
         }));
-        let plan = Plan::new(seed, arguments.chaos, mutant);
+        let plan = match arguments.grow {
+            None => Plan::new(seed, arguments.chaos, mutant),
+            Some(true) => Plan::growing(seed, arguments.chaos, mutant),
+            Some(false) => Plan::standing(seed, arguments.chaos, mutant),
+        };
         let run = || World::new(plan.clone(), arguments.trace).run();
         // Where panics unwind, the next seed follows; where they abort, the hook has said all.
         let Ok((figures, verdict)) = std::panic::catch_unwind(run) else {
@@ -88,7 +97,8 @@ fn main() -> ExitCode {
         };
         println!(
             "seed {seed}: {} nodes × {} shards, {:.1} s, {} events, {} operations ({} unknown), {} elections, {} entries, \
-             {} snapshots, {} changes, {} peers gone; {} crashes, {} pauses, {} partitions, {} full and {} failing disks",
+             {} snapshots, {} changes, {} peers gone; {} crashes, {} pauses, {} partitions, {} full and {} failing disks, \
+             {} joins, {} wipes",
             plan.nodes,
             plan.shards,
             figures.time as f64 / SECOND as f64,
@@ -104,7 +114,9 @@ fn main() -> ExitCode {
             figures.pauses,
             figures.partitions,
             figures.full_disks,
-            figures.failing_disks
+            figures.failing_disks,
+            figures.joins,
+            figures.wipes
         );
         println!("hash {:016x}", figures.hash);
         add(&mut sum, &figures);
@@ -129,7 +141,7 @@ fn main() -> ExitCode {
     if arguments.seeds > 1 {
         println!(
             "{:.1} virtual minutes, {} operations ({} unknown), {} elections, {} entries, {} snapshots, {} changes, {} peers gone, \
-             {} crashes, {} pauses, {} partitions, {} full and {} failing disks, {violations} violations",
+             {} crashes, {} pauses, {} partitions, {} full and {} failing disks, {} joins, {} wipes, {violations} violations",
             sum.time as f64 / SECOND as f64 / 60.0,
             sum.known,
             sum.unknown,
@@ -142,7 +154,9 @@ fn main() -> ExitCode {
             sum.pauses,
             sum.partitions,
             sum.full_disks,
-            sum.failing_disks
+            sum.failing_disks,
+            sum.joins,
+            sum.wipes
         );
     }
     match violations {
@@ -165,4 +179,6 @@ fn add(sum: &mut Figures, figures: &Figures) {
     sum.partitions += figures.partitions;
     sum.full_disks += figures.full_disks;
     sum.failing_disks += figures.failing_disks;
+    sum.joins += figures.joins;
+    sum.wipes += figures.wipes;
 }

@@ -22,6 +22,10 @@ use crate::shard::time::{MILLISECOND, Time};
 const IDS_MAX: u32 = 1 << 16;
 const LIST_MAX: u32 = 1024;
 
+/// With so many keys to be written, or replies that wait for it, nothing more is taken in: whoever asks
+/// asks again.
+const WAITING_MAX: usize = 1024;
+
 /// What placement strives for, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -107,8 +111,16 @@ impl Placement {
         })
     }
 
+    /// Whether so many ids may be asked for at once.
+    pub fn may_allocate(count: u32) -> bool {
+        (1..=IDS_MAX).contains(&count)
+    }
+
     /// Takes in a message.
     pub fn handle(&mut self, now: Time, from: StoreId, message: Message) {
+        if self.state.wanted.len() >= WAITING_MAX || self.held.len() >= WAITING_MAX {
+            return;
+        }
         let answer = match message {
             Message::Join {
                 nonce,
@@ -126,7 +138,7 @@ impl Placement {
                 })
             }
             Message::RegionHeartbeat(stats) => self.region(now, from, &stats),
-            Message::AllocateIds { count, nonce } if (1..=IDS_MAX).contains(&count) => {
+            Message::AllocateIds { count, nonce } if Placement::may_allocate(count) => {
                 Some(Message::Allocated {
                     nonce,
                     first: self.state.allocate(u64::from(count)),

@@ -280,6 +280,7 @@ impl Peer {
         if self.region().peer(self.id).is_none() {
             self.removed(core);
         } else if self.node.raft.state == StateRole::Leader {
+            self.pulse.now();
             self.leave_joint(core);
         }
         self.dirty = true;

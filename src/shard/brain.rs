@@ -17,20 +17,23 @@ use super::chance::Chance;
 use super::core::Core;
 use super::door::{Effect, Input, Report};
 use super::error::Error;
+use super::founding::Founding;
+use super::herald::Herald;
 use super::ids::{Index, PeerId, RegionId, RequestId, StoreId};
 use super::machine::Machine;
 use super::message::{PeerMessage, RaftMessage};
-use super::meta::{Meta, State, encode_hard_state};
+use super::meta::State;
 use super::mutant::Mutant;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
 use super::peer::{Destroying, Peer, Stage};
 use super::propose::Gate;
-use super::recover::{INITIAL_INDEX, INITIAL_TERM, Replay, Replayed};
+use super::recover::{Replay, Replayed};
 use super::region::{PeerInfo, Region, Role};
 use super::replicate::is_initial;
 use super::request::{Body, Request};
 use super::restore::{Receiving, RestoreStep};
+use super::seat::Seat;
 use super::snapshot::Sent;
 use super::time::{MILLISECOND, Time};
 use super::window::Prepared;
@@ -47,8 +50,8 @@ const HOLDERS: usize = 16;
 /// The brain of one core.
 #[derive(Debug)]
 pub struct Shard {
-    core: Core,
-    peers: BTreeMap<RegionId, Box<Peer>>,
+    pub(super) core: Core,
+    pub(super) peers: BTreeMap<RegionId, Box<Peer>>,
     /// Regions by the first key of their range.
     routes: BTreeMap<Vec<u8>, RegionId>,
     /// Regions that are gone from here, as the last peer here knew them.
@@ -61,7 +64,11 @@ pub struct Shard {
     blocked: BTreeSet<RegionId>,
     replay: Option<Replay>,
     /// Regions that begin here, until the log takes them.
-    founding: Vec<Region>,
+    pub(super) founding: Founding,
+    /// What placement is told, and what it says.
+    pub(super) herald: Herald,
+    /// Placement itself, where region 1 is led.
+    pub(super) seat: Seat,
     next_tick: u64,
     last_write: u64,
     worked: bool,
@@ -106,6 +113,10 @@ impl Shard {
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
             streams: 0,
+            to_placement: Vec::new(),
+            own: Vec::new(),
+            own_requests: 0,
+            written_keys: 0,
         };
         let replay = match Replay::new(&core) {
             Ok(replay) => Some(replay),
@@ -123,7 +134,9 @@ impl Shard {
             dirty: BTreeSet::new(),
             blocked: BTreeSet::new(),
             replay,
-            founding: Vec::new(),
+            founding: Founding::default(),
+            herald: Herald::new(now.wall),
+            seat: Seat::default(),
             next_tick: now.mono + tick,
             last_write: now.mono,
             worked: true,
@@ -132,68 +145,18 @@ impl Shard {
         }
     }
 
-    /// The first peers of regions, each the only one of its region. For a shard whose log is empty; all
-    /// of them become durable together, as soon as the log takes them.
-    pub fn bootstrap(&mut self, regions: Vec<Region>) {
-        self.founding = regions;
-    }
-
-    fn found(&mut self) {
-        if self.founding.is_empty()
-            || !self
-                .core
-                .log
-                .borrow()
-                .has_room(4096, 2 * self.founding.len())
-        {
-            return;
-        }
-        for region in std::mem::take(&mut self.founding) {
-            let info = *region.on_store(self.core.me()).expect("a peer here");
-            let hard = HardState {
-                term: INITIAL_TERM,
-                commit: INITIAL_INDEX,
-                ..HardState::default()
-            };
-            let meta = Meta {
-                peer: info.peer,
-                applied: Index(INITIAL_INDEX),
-                clock: 0,
-                region: region.clone(),
-                state: State::Normal,
-            };
-            self.core
-                .write_meta(&meta, (INITIAL_INDEX, INITIAL_TERM), true);
-            let mut log = self.core.log.borrow_mut();
-            let id = region.id.in_log();
-            let written = log.set_hard_state(id, encode_hard_state(info.peer, &hard));
-            log.applied(id, INITIAL_INDEX);
-            log.checkpointed(id, INITIAL_INDEX);
-            let lsn = log.last_lsn();
-            drop(log);
-            if let Err(refused) = written {
-                self.core
-                    .stop(format!("the first records were refused: {refused}"));
-                return;
-            }
-            let machine = Machine::new(region, info.peer, Index(INITIAL_INDEX), 0);
-            let mut peer = Peer::new(&mut self.core, machine, hard, true);
-            peer.last_lsn = lsn;
-            peer.vote_lsn = lsn;
-            self.enter(Box::new(peer));
-        }
-        self.core.ownership_changed = true;
-    }
-
     /// Whether the replay is over.
     pub fn is_open(&self) -> bool {
-        self.replay.is_none() && self.founding.is_empty() && !self.core.stopped
+        self.replay.is_none() && self.founding.is_over(self.core.durable()) && !self.core.stopped
     }
 
     /// Whether more can be done without any input.
     pub fn wants_turn(&self) -> bool {
         !self.core.stopped
-            && (self.worked || !self.dirty.is_empty() || !self.core.effects.is_empty())
+            && (self.worked
+                || !self.dirty.is_empty()
+                || !self.core.effects.is_empty()
+                || !self.core.own.is_empty())
     }
 
     /// How all peers stand.
@@ -297,8 +260,9 @@ impl Shard {
             Input::Space { bytes_free } => {
                 self.core.store.on_space(bytes_free);
                 self.core.log.borrow_mut().space();
+                self.herald.on_space(bytes_free);
             }
-            Input::Nodes(_) => {}
+            Input::Nodes(nodes) => self.herald.remember(nodes),
             Input::Drain => self.core.draining = true,
         }
         self.worked = true;
@@ -310,9 +274,8 @@ impl Shard {
                 .refuse(id, Error::ServerIsBusy("the shard is starting or stopping"));
             return;
         }
-        if let Body::Placement(_) = &request.body {
-            let error = Error::ServerIsBusy("placement is not there yet");
-            return self.core.refuse(id, error);
+        if let Body::Placement(message) = &request.body {
+            return self.seat_request(id, message);
         }
         let (region, epoch) = match self.route(request) {
             Ok(found) => found,
@@ -463,7 +426,7 @@ impl Shard {
                 }
                 self.check_received();
             }
-            PeerMessage::Placement(_) => {}
+            PeerMessage::Placement(message) => self.placement_message(from, message),
         }
     }
 
@@ -782,6 +745,10 @@ impl Shard {
                 peer.dirty |= peer.is_frozen();
             });
         }
+        if self.core.is_placed() {
+            self.herald_tick();
+            self.seat_tick();
+        }
         self.core.store.on_time(self.core.now.mono / MILLISECOND);
         let streams: Vec<_> = self.core.receiving.keys().copied().collect();
         for region in streams {
@@ -836,6 +803,8 @@ impl Shard {
         if self.replay.is_none() {
             self.found();
         }
+        self.herald_turn();
+        self.seat_turn();
         for region in std::mem::take(&mut self.dirty) {
             self.with(region, Peer::turn);
         }
@@ -1029,7 +998,7 @@ impl Shard {
         self.peers.keys().copied().collect()
     }
 
-    fn enter(&mut self, peer: Box<Peer>) {
+    pub(super) fn enter(&mut self, peer: Box<Peer>) {
         let region = peer.region_id();
         if peer.is_initialized() {
             self.routes
@@ -1041,7 +1010,7 @@ impl Shard {
     }
 
     /// Lets a peer do something, and sees to it that it gets its turn.
-    fn with<T>(
+    pub(super) fn with<T>(
         &mut self,
         region: RegionId,
         act: impl FnOnce(&mut Peer, &mut Core) -> T,

@@ -21,6 +21,7 @@ use super::request::{Answer, Response};
 use super::restore::Receiving;
 use super::snapshot::Sending;
 use super::time::Time;
+use crate::placement;
 
 /// What a batch of the log releases when it is durable.
 #[derive(Debug)]
@@ -82,6 +83,14 @@ pub struct Core {
     pub receiving: BTreeMap<RegionId, Receiving>,
     /// Counts snapshots.
     pub streams: u64,
+    /// What peers here have to say to placement, since the last turn.
+    pub to_placement: Vec<placement::Message>,
+    /// Answers to the shard's own requests, since the last turn.
+    pub own: Vec<(RequestId, Response)>,
+    /// Counts the shard's own requests.
+    pub own_requests: u64,
+    /// Keys written by clients of this shard, since it started.
+    pub written_keys: u64,
 }
 
 impl Core {
@@ -119,7 +128,21 @@ impl Core {
 
     /// Answers a request.
     pub fn respond(&mut self, to: RequestId, response: Response) {
+        if to >= RequestId::FIRST_OWN {
+            return self.own.push((to, response));
+        }
         self.effects.push(Effect::Respond { to, response });
+    }
+
+    /// A name for a request of the shard itself.
+    pub fn own_request(&mut self) -> RequestId {
+        self.own_requests += 1;
+        RequestId(RequestId::FIRST_OWN.0 + self.own_requests)
+    }
+
+    /// Whether placement is told of anything.
+    pub fn is_placed(&self) -> bool {
+        self.options.limits.store_beat_ticks > 0
     }
 
     /// Refuses a request.

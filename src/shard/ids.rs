@@ -52,6 +52,11 @@ number!(
     Incarnation(u64)
 );
 
+impl RequestId {
+    /// From here on they are the shard's own: no driver uses one.
+    pub const FIRST_OWN: RequestId = RequestId(1 << 63);
+}
+
 impl RegionId {
     /// The region that holds the system keys, and with them the placement state.
     pub const SYSTEM: RegionId = RegionId(1);

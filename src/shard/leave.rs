@@ -23,6 +23,7 @@ use super::mutant::Mutant;
 use super::observe::Observation;
 use super::peer::{Destroying, Peer, Stage};
 use super::region::{PeerInfo, Region};
+use crate::placement;
 
 /// Who has said that this peer is no longer in the region.
 #[derive(Debug, Default)]
@@ -139,6 +140,35 @@ impl Peer {
         } else if self.farewell.told.len() > known {
             self.ask_whether_gone(core);
         }
+    }
+
+    /// Asks placement, which knows the region's peers where this one knows nobody that answers.
+    pub fn ask_placement_whether_gone(&mut self, core: &mut Core) {
+        if core.is_placed() {
+            core.to_placement.push(placement::Message::ValidatePeer {
+                region: self.region_id(),
+                peer: self.info(core),
+                epoch: self.region().epoch,
+            });
+        }
+    }
+
+    /// Placement knows the region without this peer. It has that from one leader only, so its word does
+    /// not count for a quorum's: but it names those whose word does, and they are asked.
+    pub fn told_by_placement(&mut self, core: &mut Core, region: Region) {
+        let stale = self.is_initialized() && region.epoch.conf_ver <= self.region().epoch.conf_ver;
+        if stale || region.id != self.region_id() || region.peer(self.id).is_some() {
+            return;
+        }
+        let newer = self
+            .farewell
+            .region
+            .as_ref()
+            .is_none_or(|known| known.epoch.conf_ver < region.epoch.conf_ver);
+        if newer {
+            self.farewell.region = Some(region);
+        }
+        self.ask_whether_gone(core);
     }
 
     /// The region as this peer knows it last, perhaps only from others: whoever asks its grave is told.

@@ -75,6 +75,20 @@ pub struct Limits {
     pub leaderless_ticks: u64,
     /// Ticks between two comparisons of a region's replicas; 0: they are not compared.
     pub compare_ticks: u64,
+    /// Ticks between two heartbeats of a store to placement; 0: the shard has nothing to do with placement.
+    pub store_beat_ticks: u64,
+    /// Ticks after which a heartbeat that was not heard goes to somebody else.
+    pub store_retry_ticks: u64,
+    /// Ticks between two heartbeats of a region to placement.
+    pub region_beat_ticks: u64,
+    /// The same, while a peer is silent or behind, or the configuration joint.
+    pub region_busy_ticks: u64,
+    /// Milliseconds after which a leader tells of a peer's silence.
+    pub silent_ms: u64,
+    /// Ticks without a leader after which a peer asks placement whether it is still one.
+    pub validate_ticks: u64,
+    /// Questions to placement that may wait for their answers.
+    pub questions_waiting: usize,
     /// A memtable of a store is flushed when the log has so few segments left.
     pub segments_low: u32,
     /// Bytes of compaction debt from which on proposals are slowed down.
@@ -113,6 +127,13 @@ impl Limits {
         gone_ticks: 20,
         leaderless_ticks: 200,
         compare_ticks: 72_000,
+        store_beat_ticks: 200,
+        store_retry_ticks: 20,
+        region_beat_ticks: 1200,
+        region_busy_ticks: 60,
+        silent_ms: 10_000,
+        validate_ticks: 144_000,
+        questions_waiting: 1024,
         segments_low: 8,
         debt_bytes_slow: 1 << 30,
         debt_bytes_stop: 4 << 30,
@@ -136,6 +157,7 @@ impl Limits {
         truncate_ticks: 10,
         leaderless_ticks: 100,
         compare_ticks: 30,
+        questions_waiting: 16,
         segments_low: 4,
         debt_bytes_slow: 1 << 20,
         debt_bytes_stop: 16 << 20,
@@ -168,6 +190,18 @@ impl Limits {
             "slower comes before refused"
         );
         assert!(self.read_retry < self.read_timeout, "a read is tried again");
+        assert!(
+            self.store_beat_ticks == 0 || self.store_retry_ticks <= self.store_beat_ticks,
+            "who is not heard asks another sooner"
+        );
+        assert!(
+            self.region_busy_ticks <= self.region_beat_ticks,
+            "what is under way is told of more often"
+        );
+        assert!(
+            self.leaderless_ticks < self.validate_ticks,
+            "peers are asked before placement"
+        );
     }
 }
 

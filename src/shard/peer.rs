@@ -20,6 +20,7 @@ use super::machine::Machine;
 use super::membership::Change;
 use super::meta::{Meta, State, conf_state};
 use super::observe::PeerStatus;
+use super::pulse::Pulse;
 use super::read::Reads;
 use super::region::{PeerInfo, Region, Role};
 use super::restore::Restoring;
@@ -158,6 +159,8 @@ pub struct Peer {
     pub compare_in: u64,
     /// An empty entry is wanted, to move the clock.
     pub clock_wanted: bool,
+    /// When placement is told of the region next.
+    pub pulse: Pulse,
 }
 
 impl fmt::Debug for Peer {
@@ -236,6 +239,7 @@ impl Peer {
             consistency: Consistency::default(),
             compare_in: limits.compare_ticks,
             clock_wanted: false,
+            pulse: Pulse::default(),
             node,
             machine,
         };
@@ -341,6 +345,11 @@ impl Peer {
     /// Whether it neither applies nor reads at the moment.
     pub fn is_frozen(&self) -> bool {
         !matches!(self.stage, Stage::Normal | Stage::Leaving)
+    }
+
+    /// Whether a snapshot is taking the place of its content.
+    pub fn is_restoring(&self) -> bool {
+        matches!(self.stage, Stage::Restoring(_))
     }
 
     /// What waits here, for whoever looks for a fault.

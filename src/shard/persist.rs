@@ -190,6 +190,7 @@ impl Peer {
                 self.lease
                     .sent(Index(self.node.raft.raft_log.last_index()), core.now.mono);
                 core.observe(|| Observation::Leads { region, peer, term });
+                self.pulse.restart();
                 if core.draining || matches!(self.stage, Stage::Leaving) {
                     self.hand_over(core);
                 }

@@ -137,6 +137,8 @@ impl Peer {
         core.proposed_bytes += bytes as u64;
         self.staged.commands.push(0, 0, writes);
         self.staged.requests.push(request);
+        self.pulse.wrote(bytes as u64, writes.len() as u64);
+        core.written_keys += writes.len() as u64;
         self.staged.bytes += bytes as u64;
         self.dirty = true;
         Ok(())

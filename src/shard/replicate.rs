@@ -69,6 +69,9 @@ impl Peer {
             return;
         }
         self.meet(message.from);
+        if self.leads() {
+            self.pulse.heard(message.from.peer, core.now.mono);
+        }
         let message = message.message;
         if !self.is_sound(core, &message) {
             return;

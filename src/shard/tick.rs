@@ -27,6 +27,7 @@ impl Peer {
         self.check_reads(core);
         self.check_proposals(core);
         self.check_membership(core);
+        self.beat(core);
         self.compare_in = self.compare_in.saturating_sub(1);
         let low = core.log.borrow().segments_left() <= core.limits().segments_low;
         if self.compare_in == 0 && core.limits().compare_ticks > 0 && self.leads() && !low {
@@ -49,6 +50,9 @@ impl Peer {
         };
         if self.leaderless > 0 && self.leaderless.is_multiple_of(patience) {
             self.ask_whether_gone(core);
+        }
+        if self.leaderless > 0 && self.leaderless.is_multiple_of(core.limits().validate_ticks) {
+            self.ask_placement_whether_gone(core);
         }
         self.leave_joint(core);
         if core.draining && self.leads() {

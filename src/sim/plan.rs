@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens: the cluster, and which faults there are.
 
 use super::disk::{Chance, Durability};
+use crate::placement;
 use crate::shard::limits::Limits;
 use crate::shard::mutant::Mutant;
 use crate::shard::time::MILLISECOND;
@@ -65,11 +66,64 @@ pub struct Plan {
     pub small_files: bool,
     /// The bounds of shards.
     pub limits: Limits,
+    /// How the cluster comes to be; none: it is there, and placement is not.
+    pub growth: Option<Growth>,
+}
+
+/// How a cluster grows: one node founds it, the others join, and placement gives regions their replicas.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// What placement strives for.
+    pub placement: placement::Options,
+    /// Mean time between two nodes that lose everything and join again; 0: none.
+    pub wipes: u64,
+    /// The longest time before a node joins.
+    pub joins_within: u64,
 }
 
 impl Plan {
-    /// What a seed decides.
+    /// What a seed decides: of three clusters two grow.
     pub fn new(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
+        match Chance::new(seed ^ 0x4752_4F57).below(3) {
+            0 => Plan::standing(seed, chaos, mutant),
+            _ => Plan::growing(seed, chaos, mutant),
+        }
+    }
+
+    /// What a seed decides of a cluster that grows. These choices have a stream of their own, so that the
+    /// others stay what they are.
+    pub fn growing(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
+        let mut plan = Plan::standing(seed, chaos, mutant);
+        let mut chance = Chance::new(seed ^ 0x4A4F_494E);
+        let limits = &mut plan.limits;
+        limits.store_beat_ticks = 10 + chance.below(20);
+        limits.store_retry_ticks = 4 + chance.below(5);
+        limits.region_busy_ticks = 5 + chance.below(15);
+        limits.region_beat_ticks = limits.region_busy_ticks + 20 + chance.below(60);
+        limits.silent_ms = 1000 + chance.below(2000);
+        limits.validate_ticks = limits.leaderless_ticks + 10 + chance.below(100);
+        let wipes = match chance.below(5) < 3 {
+            true => (5000 + chance.below(12_000)) * MILLISECOND,
+            false => 0,
+        };
+        plan.growth = Some(Growth {
+            placement: placement::Options {
+                replicas: plan.replicas,
+                down_ms: 4000 + chance.below(6000),
+                fit_ms: 3000 + chance.below(2000),
+                operator_ms: 1000 + chance.below(4000),
+                learner_ms: 10_000 + chance.below(10_000),
+                learners_per_store: 1 + chance.below(4) as u32,
+            },
+            wipes,
+            joins_within: (1 + chance.below(5000)) * MILLISECOND,
+        });
+        plan
+    }
+
+    /// What a seed decides of a cluster that is there from the first moment, without placement: the
+    /// operator alone changes its peers.
+    pub fn standing(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
         let mut chance = Chance::new(seed ^ 0x504C_414E);
         let nodes = [1, 2, 3, 3, 3, 4, 5, 5, 7][chance.below(9) as usize];
         let shards = [1, 1, 2, 3][chance.below(4) as usize];
@@ -103,6 +157,7 @@ impl Plan {
         } else {
             Limits::DEFAULT
         };
+        limits.store_beat_ticks = 0;
         if chance.below(3) == 0 {
             // Without leases every read asks a quorum, and nobody keeps quiet after a start.
             limits.lease = 0;
@@ -153,6 +208,7 @@ impl Plan {
             limits,
             crash_after_vote,
             down,
+            growth: None,
         }
     }
 }

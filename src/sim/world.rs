@@ -16,6 +16,7 @@ use super::check::{Verdict, Violation, completeness, coverage};
 use super::clock::Clock;
 use super::disk::{Chance, Fate};
 use super::files::{Files, Work};
+use super::growth::{Growing, Membership};
 use super::history::{Kind, Operation};
 use super::net::Net;
 use super::operator::{self, Sight, Wish};
@@ -24,7 +25,7 @@ use super::start;
 use super::workload::{Client, Many, Next};
 use crate::shard::Shard;
 use crate::shard::door::{Effect, Input, Report};
-use crate::shard::ids::{ClusterId, NodeId, PeerId, RegionId, RequestId, StoreId};
+use crate::shard::ids::{ClusterId, PeerId, RegionId, RequestId, StoreId};
 use crate::shard::message::PeerMessage;
 use crate::shard::observe::{Observation, PeerStatus};
 use crate::shard::options::ShardOptions;
@@ -43,14 +44,14 @@ const TURN: u64 = 20_000;
 
 /// A shard, in one life of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At {
-    node: usize,
-    shard: usize,
-    life: u64,
+pub(super) struct At {
+    pub(super) node: usize,
+    pub(super) shard: usize,
+    pub(super) life: u64,
 }
 
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     Tick(At),
     Turn(At),
     Done(At, Work),
@@ -82,6 +83,13 @@ enum Event {
     Fill,
     Empty(usize),
     Fail,
+    /// A process outside asks.
+    Ask(usize, u64),
+    /// Its question arrives.
+    Question(RequestId, StoreId),
+    /// The answer to its question arrives.
+    Told(RequestId, Box<Response>),
+    Wipe,
 }
 
 struct Scheduled {
@@ -111,22 +119,24 @@ impl Ord for Scheduled {
 }
 
 /// One shard of a node.
-struct Host {
-    store: StoreId,
-    files: Files,
-    shard: Option<Shard>,
+pub(super) struct Host {
+    pub(super) store: StoreId,
+    pub(super) files: Files,
+    pub(super) shard: Option<Shard>,
     turn_due: bool,
     /// Requests that it holds, with their clients.
     requests: BTreeMap<RequestId, usize>,
 }
 
 /// A process.
-struct Node {
-    hosts: Vec<Host>,
+pub(super) struct Node {
+    pub(super) hosts: Vec<Host>,
     clock: Clock,
-    life: u64,
-    up: bool,
+    pub(super) life: u64,
+    pub(super) up: bool,
     paused_until: u64,
+    /// What it knows of itself and of others.
+    pub(super) membership: Membership,
 }
 
 /// What happened in a run.
@@ -160,37 +170,57 @@ pub struct Figures {
     pub full_disks: u64,
     /// Failing disks.
     pub failing_disks: u64,
+    /// Nodes that joined.
+    pub joins: u64,
+    /// Nodes that lost everything.
+    pub wipes: u64,
     /// The hash of everything that happened.
     pub hash: u64,
 }
 
 /// A whole cluster.
 pub struct World {
-    plan: Plan,
-    now: u64,
+    pub(super) plan: Plan,
+    pub(super) now: u64,
     sequence: u64,
     heap: BinaryHeap<Scheduled>,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// Where each store is.
-    stores: Vec<(StoreId, usize)>,
-    net: Net,
+    pub(super) stores: Vec<(StoreId, usize)>,
+    pub(super) net: Net,
     clients: Vec<Client>,
     history: Vec<Operation>,
     next_request: u64,
     next_peer: u64,
     chance: Chance,
     trace: bool,
-    figures: Figures,
-    healing_since: Option<u64>,
+    pub(super) figures: Figures,
+    pub(super) healing_since: Option<u64>,
+    /// Who joins, and what is asked for that.
+    pub(super) growth: Growing,
     election: Election,
     matching: LogMatching,
     pointers: Pointers,
-    callbacks: Callbacks,
+    pub(super) callbacks: Callbacks,
     effects: Vec<Effect>,
 }
 
 /// The ids of the operator's requests begin here.
 const OPERATOR: u64 = 1 << 40;
+
+impl Host {
+    /// One with an empty disk.
+    pub(super) fn new(plan: &Plan, store: StoreId) -> Host {
+        let seed = plan.seed ^ (store.0 << 32);
+        Host {
+            store,
+            files: Files::new(seed, plan.durability, plan.disk_latency),
+            shard: None,
+            turn_due: false,
+            requests: BTreeMap::new(),
+        }
+    }
+}
 
 impl World {
     /// The cluster of a plan, with its first regions on the first shard.
@@ -200,24 +230,25 @@ impl World {
         let mut stores = Vec::new();
         for node in 0..plan.nodes {
             let mut hosts = Vec::new();
+            let outside = node > 0 && plan.growth.is_some();
             for shard in 0..plan.shards {
                 let store = StoreId((node * plan.shards + shard + 1) as u64);
-                stores.push((store, node));
-                let seed = plan.seed ^ (store.0 << 32);
-                hosts.push(Host {
-                    store,
-                    files: Files::new(seed, plan.durability, plan.disk_latency),
-                    shard: None,
-                    turn_due: false,
-                    requests: BTreeMap::new(),
-                });
+                if !outside {
+                    stores.push((store, node));
+                    hosts.push(Host::new(&plan, store));
+                }
             }
+            let ids = hosts.iter().map(|host| host.store).collect();
             nodes.push(Node {
                 hosts,
                 clock: Clock::new(&mut chance, plan.drift_per_mille),
                 life: 0,
                 up: false,
                 paused_until: 0,
+                membership: match outside {
+                    true => Membership::outside(node),
+                    false => Membership::founder(node, ids),
+                },
             });
         }
         let clients = (0..plan.clients)
@@ -238,6 +269,7 @@ impl World {
             trace,
             figures: Figures::default(),
             healing_since: None,
+            growth: Growing::new(plan.seed),
             election: Election::default(),
             matching: LogMatching::default(),
             pointers: Pointers::default(),
@@ -283,6 +315,7 @@ impl World {
                 self.after(delay, event);
             }
         }
+        self.plan_wipe();
         while let Some(Scheduled { at, event, .. }) = self.heap.pop() {
             self.now = at;
             self.figures.events += 1;
@@ -298,7 +331,7 @@ impl World {
 
     // -- time ------------------------------------------------------------------------------------
 
-    fn after(&mut self, delay: u64, event: Event) {
+    pub(super) fn after(&mut self, delay: u64, event: Event) {
         self.sequence += 1;
         self.heap.push(Scheduled {
             at: self.now + delay,
@@ -316,7 +349,7 @@ impl World {
         self.figures.hash = mixed ^ (mixed >> 29);
     }
 
-    fn tell(&self, line: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, line: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>12.3} ms  {}", self.now as f64 / 1e6, line());
         }
@@ -421,6 +454,10 @@ impl World {
                 }
             }
             Event::Empty(node) => self.empty(node),
+            Event::Ask(node, life) => self.ask(node, life),
+            Event::Question(request, store) => self.question(request, store),
+            Event::Told(request, response) => self.told(request, *response)?,
+            Event::Wipe => self.wipe(),
             Event::Fail => {
                 if self.again(self.plan.failing_disks, Event::Fail) {
                     let node = self.any_node();
@@ -449,11 +486,13 @@ impl World {
         self.chance.below(self.nodes.len() as u64) as usize
     }
 
-    fn is_now(&self, at: At) -> bool {
-        self.nodes[at.node].up && self.nodes[at.node].life == at.life
+    pub(super) fn is_now(&self, at: At) -> bool {
+        let node = &self.nodes[at.node];
+        let runs = |host: &Host| host.shard.is_some();
+        node.up && node.life == at.life && node.hosts.get(at.shard).is_some_and(runs)
     }
 
-    fn is_paused(&self, node: usize) -> bool {
+    pub(super) fn is_paused(&self, node: usize) -> bool {
         self.nodes[node].paused_until > self.now
     }
 
@@ -467,17 +506,18 @@ impl World {
         paused
     }
 
-    fn at(&self, store: StoreId) -> At {
-        let place = (store.0 - 1) as usize;
-        let (node, shard) = (place / self.plan.shards, place % self.plan.shards);
-        At {
+    /// Where a store is; nowhere, if its node has lost everything.
+    pub(super) fn at(&self, store: StoreId) -> Option<At> {
+        let (_, node) = *self.stores.iter().find(|(known, _)| *known == store)?;
+        let hosts = &self.nodes[node].hosts;
+        Some(At {
             node,
-            shard,
+            shard: hosts.iter().position(|host| host.store == store)?,
             life: self.nodes[node].life,
-        }
+        })
     }
 
-    fn input(&mut self, at: At, input: Input<'_>) {
+    pub(super) fn input(&mut self, at: At, input: Input<'_>) {
         let time = self.nodes[at.node].clock.read(self.now);
         let host = &mut self.nodes[at.node].hosts[at.shard];
         if let Some(shard) = &mut host.shard {
@@ -509,10 +549,9 @@ impl World {
     }
 
     fn deliver(&mut self, from: StoreId, to: StoreId, message: Box<PeerMessage>) {
-        let at = self.at(to);
-        if !self.is_now(at) {
+        let Some(at) = self.at(to).filter(|at| self.is_now(*at)) else {
             return;
-        }
+        };
         let until = self.nodes[at.node].paused_until;
         if until > self.now {
             // It waits in the socket, unless it is full.
@@ -593,8 +632,11 @@ impl World {
                 self.after(delay, Event::Done(at, work));
             }
             Effect::Send { to, message } => {
-                let there = self.at(to).node;
                 self.mix(to.0 << 8 | 3);
+                let there = match self.at(to) {
+                    Some(there) if self.knows_address(at.node, to) => there.node,
+                    _ => return Ok(None),
+                };
                 if let PeerMessage::Raft(raft) = &*message {
                     if raft.message.get_msg_type()
                         == raft::eraftpb::MessageType::MsgRequestVoteResponse
@@ -635,6 +677,7 @@ impl World {
             Effect::Respond { to, response } => {
                 self.callbacks.answered(to)?;
                 self.mix(to.0 << 8 | 4 | u64::from(response.is_ok()) << 7);
+                self.answered_outside(at.node, to, &response);
                 self.tell(|| {
                     format!("store {store} answers {to}: {response:?}")
                         .chars()
@@ -654,7 +697,7 @@ impl World {
                     );
                 }
             }
-            Effect::Nodes(_) => {}
+            Effect::Nodes(nodes) => self.told_nodes(at.node, nodes)?,
             Effect::Report(Report::Stopped(why)) => {
                 let failing = self.plan.failing_disks > 0 || self.plan.full_disks > 0;
                 if !failing {
@@ -727,8 +770,8 @@ impl World {
 
     // -- nodes -----------------------------------------------------------------------------------
 
-    fn start(&mut self, node: usize) -> Verdict {
-        if self.nodes[node].up {
+    pub(super) fn start(&mut self, node: usize) -> Verdict {
+        if self.nodes[node].up || !self.may_start(node) {
             return Ok(());
         }
         self.nodes[node].life += 1;
@@ -736,6 +779,16 @@ impl World {
         self.nodes[node].paused_until = 0;
         let life = self.nodes[node].life;
         self.tell(|| format!("node {node} starts, life {life}"));
+        if self.plan.growth.is_some() && !self.nodes[node].membership.is_complete() {
+            self.begin_asking(node);
+            return Ok(());
+        }
+        self.open(node)
+    }
+
+    /// The shards of a process begin.
+    pub(super) fn open(&mut self, node: usize) -> Verdict {
+        let life = self.nodes[node].life;
         let time = self.nodes[node].clock.read(self.now);
         let regions = self.first_regions();
         for shard in 0..self.plan.shards {
@@ -759,19 +812,30 @@ impl World {
             };
             let options = ShardOptions {
                 cluster: ClusterId(1),
-                node: NodeId(node as u64 + 1),
+                node: self.nodes[node].membership.node,
                 store,
                 boot: self.chance.next_u64(),
                 seed: self.chance.next_u64(),
                 limits: self.plan.limits,
-                placement: crate::placement::Options::default(),
+                placement: match &self.plan.growth {
+                    Some(growth) => growth.placement.clone(),
+                    None => crate::placement::Options::default(),
+                },
                 mutant: self.plan.mutant,
                 observe: true,
             };
             let blank = log.regions().next().is_none();
             let mut opened = Shard::open(options, time, log, engine);
-            if store == StoreId(1) && (fresh || blank) {
-                opened.bootstrap(regions.clone());
+            let membership = &self.nodes[node].membership;
+            if self.plan.growth.is_none() {
+                if store == StoreId(1) && (fresh || blank) {
+                    opened.bootstrap(regions.clone());
+                }
+            } else if membership.founds && blank {
+                opened.bootstrap_cluster(membership.record(), regions.clone());
+            } else {
+                let nodes = membership.nodes.clone();
+                opened.handle(time, Input::Nodes(nodes));
             }
             let host = &mut self.nodes[node].hosts[shard];
             host.shard = Some(opened);
@@ -801,7 +865,11 @@ impl World {
             range: coracle_engine::record::KeyRange { start, limit },
             peers: vec![PeerInfo {
                 peer: PeerId(id),
-                store: StoreId(1),
+                // A cluster that grows begins on all shards of its first node.
+                store: match self.plan.growth {
+                    None => StoreId(1),
+                    Some(_) => StoreId(1 + (id - 1) % self.plan.shards as u64),
+                },
                 role: Role::Voter,
             }],
         };
@@ -828,7 +896,7 @@ impl World {
     }
 
     /// A process ends: killed, or with the power of its machine.
-    fn end_process(&mut self, node: usize, kill: bool) {
+    pub(super) fn end_process(&mut self, node: usize, kill: bool) {
         let fate = Fate::ALL[self.chance.below(Fate::ALL.len() as u64) as usize];
         let seed = self.chance.next_u64();
         self.nodes[node].up = false;
@@ -856,7 +924,7 @@ impl World {
 
     fn empty(&mut self, node: usize) {
         self.tell(|| format!("the disk of node {node} has space again"));
-        for shard in 0..self.plan.shards {
+        for shard in 0..self.nodes[node].hosts.len() {
             self.nodes[node].hosts[shard]
                 .files
                 .disk
@@ -880,7 +948,9 @@ impl World {
     /// Drivers look now and then how much space there is.
     fn tell_space(&mut self) {
         for place in 0..self.stores.len() {
-            let at = self.at(self.stores[place].0);
+            let Some(at) = self.at(self.stores[place].0) else {
+                continue;
+            };
             if self.is_now(at) && !self.is_paused(at.node) {
                 let disk = &self.nodes[at.node].hosts[at.shard].files.disk;
                 let bytes_free = disk.free_bytes().min(1 << 30);
@@ -895,6 +965,7 @@ impl World {
         self.net.heal();
         for node in 0..self.nodes.len() {
             self.nodes[node].paused_until = 0;
+            self.nodes[node].membership.lost_until = None;
             for host in &mut self.nodes[node].hosts {
                 host.files.disk.fail_writes_after(None);
             }
@@ -947,15 +1018,14 @@ impl World {
     }
 
     fn arrives(&mut self, request: RequestId, client: usize, store: StoreId) {
-        let at = self.at(store);
-        if !self.is_now(at) {
+        let Some(at) = self.at(store).filter(|at| self.is_now(*at)) else {
             // The connection is refused: it certainly was not done.
             return self.answer(
                 request,
                 client,
                 Some(Err(crate::shard::error::Error::StaleCommand)),
             );
-        }
+        };
         if self.postponed(
             at,
             Event::Arrives {
@@ -1058,7 +1128,7 @@ impl World {
 
     // -- the operator ----------------------------------------------------------------------------
 
-    fn statuses(&self) -> Vec<(StoreId, PeerStatus)> {
+    pub(super) fn statuses(&self) -> Vec<(StoreId, PeerStatus)> {
         let hosts = self
             .nodes
             .iter()
@@ -1096,13 +1166,21 @@ impl World {
             peers: &peers,
             wanted: self.plan.replicas,
         };
-        let Some(wish) = operator::decide(&sight, &mut self.chance, PeerId(self.next_peer)) else {
+        let next_peer = match self.plan.growth {
+            None => PeerId(self.next_peer),
+            // Where placement gives ids, the operator asks for one like everybody else.
+            Some(_) => match self.growth.take_id(self.now) {
+                Some(id) => PeerId(id),
+                None => return self.ask_for_id(),
+            },
+        };
+        let Some(wish) = operator::decide(&sight, &mut self.chance, next_peer) else {
             return;
         };
         self.next_peer += 1;
         self.figures.operations += 1;
         self.tell(|| format!("the operator wants {wish:?}"));
-        let at = self.at(*store);
+        let Some(at) = self.at(*store) else { return };
         if !self.is_now(at) || self.is_paused(at.node) {
             return;
         }
@@ -1145,6 +1223,7 @@ impl World {
             coverage::check_store(*store, &here)?;
         }
         self.callbacks.check(self.now.saturating_sub(30 * SECOND))?;
+        self.look_at_growth()?;
         let Some(since) = self.healing_since else {
             return Ok(false);
         };
@@ -1181,6 +1260,7 @@ impl World {
     /// Whether every region is led, and all its peers are there and equally far.
     fn is_well(&self) -> Result<(), String> {
         let statuses = self.statuses();
+        self.is_grown(&statuses)?;
         for id in 1..=1 + self.plan.regions as u64 {
             let region = RegionId(id);
             let of: Vec<_> = statuses

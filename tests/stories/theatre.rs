@@ -61,10 +61,11 @@ impl Theatre {
 
     /// The same, with a rule broken on purpose.
     pub fn breaking(stores: u64, mutant: Mutant) -> Theatre {
-        let mut plan = Plan::new(7, 0, mutant);
+        let mut plan = Plan::standing(7, 0, mutant);
         plan.small_files = true;
         plan.limits = Limits {
             compare_ticks: 0,
+            store_beat_ticks: 0,
             ..Limits::SMALL
         };
         let mut theatre = Theatre {

@@ -1,0 +1,167 @@
+//! How a cluster begins: its first regions, and placement's first records in them.
+//!
+//! **A node founds a cluster** when it is told to, and only on a fresh directory. Whoever drives its shards
+//!
+//! 1. chooses cluster, node and store ids and a nonce, and makes them durable in the node's own file,
+//!    marked as founding;
+//! 2. opens every shard, and calls [`Shard::bootstrap_cluster`] on each whose log knows no region, with
+//!    the same node and regions every time: a shard founds those that have their peer on its store;
+//! 3. when all shards are open ([`Shard::is_open`]), marks the node's file as a member's. From then on
+//!    an empty log is never founded again.
+//!
+//! Metas, hard states and placement's first records join one batch of the log, which is durable whole or
+//! not at all: after a crash before it the log knows no region, and step 2 does the same again.
+//!
+//! **A node joins a cluster** by a nonce that it draws once and makes durable before it asks anybody. It
+//! sends [`Message::Join`](crate::placement::Message::Join) by
+//! [`Body::Placement`](super::request::Body::Placement) to shards of the cluster until it is told
+//! `Joined`: by `NotLeader` it is told whom to ask; by `ListNodes`, which every shard answers as far as it
+//! knows, where that is. The same nonce is told the same ids, so it may crash at any point and ask again.
+//! It makes the ids durable, creates its stores under them, opens shards without founding anything, and
+//! gives each the list of nodes by [`Input::Nodes`](super::door::Input::Nodes). A node that starts again
+//! at another address sends its `Join` again, with its old nonce.
+
+use raft::eraftpb::HardState;
+
+use super::brain::Shard;
+use super::core::Core;
+use super::entry::Gathered;
+use super::ids::{Index, RegionId};
+use super::limits::ENTRY_BYTES_MAX;
+use super::machine::Machine;
+use super::meta::{Meta, State, encode_hard_state};
+use super::peer::Peer;
+use super::recover::{INITIAL_INDEX, INITIAL_TERM};
+use super::region::{PeerInfo, Region};
+use super::request::Write;
+use crate::placement::{Node, bootstrap_pairs};
+
+/// What begins here, until the log takes it.
+#[derive(Debug, Default)]
+pub struct Founding {
+    regions: Vec<Region>,
+    /// The first entry of region 1, with placement's records.
+    first: Vec<u8>,
+    /// The batch with all of it.
+    lsn: coracle_wal::Lsn,
+}
+
+impl Founding {
+    /// Whether nothing is left to be founded, and what was founded is durable.
+    pub fn is_over(&self, durable: coracle_wal::Lsn) -> bool {
+        self.regions.is_empty() && self.lsn <= durable
+    }
+}
+
+impl Shard {
+    /// The first peers of regions, each the only one of its region. For a shard whose log is empty; all
+    /// of them become durable together, as soon as the log takes them. There is no placement.
+    pub fn bootstrap(&mut self, regions: Vec<Region>) {
+        self.founding = Founding {
+            regions,
+            ..Founding::default()
+        };
+    }
+
+    /// The same for a cluster that begins with this node and these regions: those that are on this store
+    /// begin here, and region 1 begins with placement's records.
+    pub fn bootstrap_cluster(&mut self, node: Node, mut regions: Vec<Region>) {
+        let pairs = bootstrap_pairs(self.core.options.cluster, node, &regions);
+        let system = regions.iter().find(|region| region.id == RegionId::SYSTEM);
+        let epoch = system.map(|region| region.epoch).unwrap_or_default();
+        regions.retain(|region| region.on_store(self.core.me()).is_some());
+        let writes: Vec<Write<'_>> = pairs
+            .iter()
+            .map(|(key, value)| Write::Put {
+                key,
+                value,
+                expiry_ms: None,
+            })
+            .collect();
+        let mut gathered = Gathered::default();
+        gathered.push(0, 0, &writes);
+        let first = gathered.take(epoch, self.core.now.wall);
+        if first.len() > ENTRY_BYTES_MAX {
+            self.core.stop("too many regions to begin with".into());
+        }
+        self.founding = Founding {
+            regions,
+            first,
+            ..Founding::default()
+        };
+    }
+
+    /// Founds what begins here, once the log takes it.
+    pub(super) fn found(&mut self) {
+        let Founding { regions, first, .. } = &self.founding;
+        let bytes = 4096 + 256 * regions.len() + first.len();
+        let room = self
+            .core
+            .log
+            .borrow()
+            .has_room(bytes as u64, 2 * regions.len() + 1);
+        if regions.is_empty() || !room {
+            return;
+        }
+        let Founding { regions, first, .. } = std::mem::take(&mut self.founding);
+        for region in regions {
+            let info = *region.on_store(self.core.me()).expect("a peer here");
+            let entry = match region.id {
+                RegionId::SYSTEM => &first[..],
+                _ => &[],
+            };
+            match found(&mut self.core, region, info, entry) {
+                Ok(peer) => self.enter(Box::new(peer)),
+                Err(refused) => {
+                    let why = format!("the first records were refused: {refused}");
+                    return self.core.stop(why);
+                }
+            }
+        }
+        self.founding.lsn = self.core.log.borrow().last_lsn();
+        self.core.ownership_changed = true;
+    }
+}
+
+/// The first peer of a region; its log holds one entry, which is committed, if there is one to begin with.
+fn found(
+    core: &mut Core,
+    region: Region,
+    info: PeerInfo,
+    entry: &[u8],
+) -> Result<Peer, coracle_wal::Refused> {
+    let mut hard = HardState {
+        term: INITIAL_TERM,
+        commit: INITIAL_INDEX,
+        ..HardState::default()
+    };
+    let meta = Meta {
+        peer: info.peer,
+        applied: Index(INITIAL_INDEX),
+        clock: 0,
+        region: region.clone(),
+        state: State::Normal,
+    };
+    core.write_meta(&meta, (INITIAL_INDEX, INITIAL_TERM), true);
+    let id = region.id.in_log();
+    let mut log = core.log.borrow_mut();
+    if !entry.is_empty() {
+        hard.commit += 1;
+        let entry = coracle_wal::Entry {
+            index: hard.commit,
+            term: INITIAL_TERM,
+            payload: entry.to_vec().into(),
+        };
+        log.append(id, &[entry])?;
+    }
+    log.set_hard_state(id, encode_hard_state(info.peer, &hard))?;
+    log.applied(id, INITIAL_INDEX);
+    log.checkpointed(id, INITIAL_INDEX);
+    let lsn = log.last_lsn();
+    drop(log);
+    let machine = Machine::new(region, info.peer, Index(INITIAL_INDEX), 0);
+    let mut peer = Peer::new(core, machine, hard, true);
+    peer.last_lsn = lsn;
+    peer.vote_lsn = lsn;
+    Ok(peer)
+}

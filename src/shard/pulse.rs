@@ -1,0 +1,158 @@
+//! The pulse of a region: when its leader tells placement of it, and what.
+//!
+//! Now and then, more often while a peer is silent or behind, and at once where something has changed:
+//! a new leader, other peers, a peer that fell silent or caught up. Any of these may be lost: the next
+//! one says the same.
+
+use coracle_engine::store::Store;
+use raft::ProgressState;
+
+use super::core::Core;
+use super::ids::PeerId;
+use super::peer::{Peer, Stage};
+use super::region::Role;
+use super::time::MILLISECOND;
+use crate::placement::Message;
+use crate::placement::message::RegionStats;
+
+/// Ticks between two heartbeats, at the least.
+const GAP: u64 = 2;
+
+/// When placement is told of a region next, and what has happened since the last time.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Ticks until then.
+    wait: u64,
+    /// Ticks since the last time.
+    since: u64,
+    /// Peers that were silent, and peers that were behind: a bit for each, by its place in the region.
+    ailing: (u64, u64),
+    /// When each peer was last heard of. Only a leader knows.
+    heard: Vec<(PeerId, u64)>,
+    written_bytes: u64,
+    written_keys: u64,
+}
+
+impl Pulse {
+    /// As soon as possible.
+    pub fn now(&mut self) {
+        self.wait = 0;
+    }
+
+    /// The peer begins to lead: it has heard of nobody yet.
+    pub fn restart(&mut self) {
+        *self = Pulse {
+            since: GAP,
+            ..Pulse::default()
+        };
+    }
+
+    /// A peer has said something.
+    pub fn heard(&mut self, peer: PeerId, now: u64) {
+        // Whoever is not listed belongs to the region no more, or is listed at the next tick.
+        if let Some((_, at)) = self.heard.iter_mut().find(|(known, _)| *known == peer) {
+            *at = now;
+        }
+    }
+
+    /// A client has written something.
+    pub fn wrote(&mut self, bytes: u64, keys: u64) {
+        self.written_bytes += bytes;
+        self.written_keys += keys;
+    }
+}
+
+impl Peer {
+    /// One tick of a peer that perhaps leads.
+    pub fn beat(&mut self, core: &mut Core) {
+        if !core.is_placed() || !self.leads() || !matches!(self.stage, Stage::Normal) {
+            return;
+        }
+        self.pulse.wait = self.pulse.wait.saturating_sub(1);
+        self.pulse.since += 1;
+        let ailing = self.ailing(core);
+        if ailing != self.pulse.ailing {
+            self.pulse.ailing = ailing;
+            self.pulse.now();
+        }
+        // What it knows of the region may be old before that.
+        if self.pulse.wait > 0
+            || self.pulse.since < GAP
+            || !self.node.raft.apply_to_current_term()
+            || self.changing.is_some()
+        {
+            return;
+        }
+        let busy = ailing != (0, 0) || self.region().is_joint();
+        self.pulse.wait = match busy {
+            true => core.limits().region_busy_ticks,
+            false => core.limits().region_beat_ticks,
+        };
+        self.pulse.since = 0;
+        let stats = self.stats(core, ailing);
+        core.to_placement
+            .push(Message::RegionHeartbeat(Box::new(stats)));
+    }
+
+    /// Who has been silent, and who is behind: a bit for each, by its place in the region.
+    fn ailing(&mut self, core: &Core) -> (u64, u64) {
+        let now = core.now.mono;
+        let peers = &self.machine.region.peers;
+        let heard = &mut self.pulse.heard;
+        heard.retain(|(known, _)| peers.iter().any(|info| info.peer == *known));
+        let silence = core.limits().silent_ms * MILLISECOND;
+        let lag = core.limits().truncate_entries.max(10);
+        let log = &self.node.raft.raft_log;
+        let first = log.first_index();
+        let (mut silent, mut behind) = (0, 0);
+        for (place, info) in peers.iter().enumerate() {
+            if info.peer == self.id {
+                continue;
+            }
+            let at = match heard.iter().find(|(known, _)| *known == info.peer) {
+                Some((_, at)) => *at,
+                None => {
+                    heard.push((info.peer, now));
+                    now
+                }
+            };
+            silent |= u64::from(now > at + silence) << place;
+            let follows = self.node.raft.prs().get(info.peer.0).is_some_and(|there| {
+                let close = there.matched + lag >= log.committed && there.matched + 1 >= first;
+                // A learner is to be promoted when it certainly follows; a voter may be quiet.
+                close
+                    && (info.role != Role::Learner || there.recent_active)
+                    && there.state != ProgressState::Snapshot
+            });
+            behind |= u64::from(!follows) << place;
+        }
+        (silent, behind)
+    }
+
+    fn stats(&mut self, core: &mut Core, (silent, behind): (u64, u64)) -> RegionStats {
+        let (now, region) = (core.now.mono, self.region().clone());
+        let in_mask = |mask: u64, place: usize| mask >> place & 1 == 1;
+        let of = |mask: u64| {
+            let places = region.peers.iter().enumerate();
+            places.filter_map(move |(place, info)| in_mask(mask, place).then_some(info.peer))
+        };
+        let heard = &self.pulse.heard;
+        let silence = |peer: PeerId| {
+            let at = heard.iter().find(|(known, _)| *known == peer);
+            at.map_or(0, |(_, at)| now.saturating_sub(*at) / MILLISECOND)
+        };
+        RegionStats {
+            leader: self.info(core),
+            term: self.term(),
+            down_peers: of(silent).map(|peer| (peer, silence(peer))).collect(),
+            pending_peers: of(behind).collect(),
+            written_bytes: std::mem::take(&mut self.pulse.written_bytes),
+            written_keys: std::mem::take(&mut self.pulse.written_keys),
+            approximate_bytes: Store::approximate_size(&mut core.store, &region.range),
+            // Nobody counts keys yet.
+            approximate_keys: 0,
+            applied: self.machine.applied,
+            region,
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! A cluster that grows: one node founds it, the others join by placement, and now and then one loses
+//! everything and joins again as somebody else.
+//!
+//! What a process keeps in a file of its own is kept here: its nonce, its ids, and the nodes that it
+//! knows. It reaches only those.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::check::{Verdict, Violation};
+use super::disk::Chance;
+use super::plan::SECOND;
+use super::world::{Event, Host, World};
+use crate::placement::{Message, Node, NodeInfo};
+use crate::shard::Shard;
+use crate::shard::door::Input;
+use crate::shard::error::Error;
+use crate::shard::ids::{NodeId, RegionId, RequestId, StoreId};
+use crate::shard::observe::PeerStatus;
+use crate::shard::request::{Answer, Body, Request, Response};
+use crate::shard::time::MILLISECOND;
+
+/// The ids of questions to placement begin here.
+const QUESTION: u64 = 1 << 41;
+
+/// Whoever asks for the operator.
+const OPERATOR: usize = usize::MAX;
+
+/// What a process knows of itself and of others, durably.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// Itself; 0: it belongs to no cluster yet.
+    pub(super) node: NodeId,
+    /// Its stores; none: it belongs to no cluster yet.
+    stores: Vec<StoreId>,
+    nonce: u64,
+    address: String,
+    /// The nodes that it knows.
+    pub(super) nodes: Vec<NodeInfo>,
+    /// It founds the cluster, and has not finished.
+    pub(super) founds: bool,
+    /// It is down until then, and perhaps has lost everything.
+    pub(super) lost_until: Option<u64>,
+}
+
+impl Membership {
+    /// The node that founds the cluster.
+    pub(super) fn founder(place: usize, stores: Vec<StoreId>) -> Membership {
+        let mut founder = Membership {
+            node: NodeId(place as u64 + 1),
+            stores,
+            founds: true,
+            ..Membership::outside(place)
+        };
+        founder.nodes.push(NodeInfo {
+            node: founder.node,
+            address: founder.address.clone(),
+            stores: founder.stores.clone(),
+            labels: Vec::new(),
+        });
+        founder
+    }
+
+    /// A process that belongs to nobody.
+    pub(super) fn outside(place: usize) -> Membership {
+        Membership {
+            node: NodeId(0),
+            stores: Vec::new(),
+            nonce: place as u64 + 1,
+            address: format!("n{place}:1"),
+            nodes: Vec::new(),
+            founds: false,
+            lost_until: None,
+        }
+    }
+
+    /// Whether it can open its shards.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.stores.is_empty() && !self.nodes.is_empty()
+    }
+
+    /// What placement keeps of it.
+    pub(super) fn record(&self) -> Node {
+        Node {
+            node: self.node,
+            nonce: self.nonce,
+            address: self.address.clone(),
+            labels: Vec::new(),
+            stores: self.stores.clone(),
+        }
+    }
+}
+
+/// Questions to placement under way, and what was answered.
+#[derive(Debug)]
+pub(super) struct Growing {
+    chance: Chance,
+    /// Who asks in which life, and what.
+    waiting: BTreeMap<RequestId, (usize, u64, Message)>,
+    next: u64,
+    /// Whom the last answer named.
+    hint: Option<StoreId>,
+    /// An id for the operator, and until when it takes it.
+    id: Option<(u64, u64)>,
+    /// The nonce that each store was given to.
+    given: BTreeMap<StoreId, u64>,
+    nonces: u64,
+}
+
+impl Growing {
+    pub(super) fn new(seed: u64) -> Growing {
+        Growing {
+            chance: Chance::new(seed ^ 0x4752_4F57_494E_4700),
+            waiting: BTreeMap::new(),
+            next: QUESTION,
+            hint: None,
+            id: None,
+            given: BTreeMap::new(),
+            nonces: 1000,
+        }
+    }
+
+    /// An id that placement has just given to the operator.
+    pub(super) fn take_id(&mut self, now: u64) -> Option<u64> {
+        let (id, until) = self.id.take()?;
+        (now < until).then_some(id)
+    }
+}
+
+impl World {
+    // -- joins -----------------------------------------------------------------------------------
+
+    /// A process that belongs to no cluster, or knows nobody of it, begins to ask.
+    pub(super) fn begin_asking(&mut self, node: usize) {
+        let within = match self.plan.growth.as_ref() {
+            Some(growth) if self.nodes[node].life == 1 => growth.joins_within,
+            _ => 100 * MILLISECOND,
+        };
+        let delay = self.growth.chance.below(within);
+        let life = self.nodes[node].life;
+        self.after(delay, Event::Ask(node, life));
+    }
+
+    /// A process asks, and will ask again until it knows enough.
+    pub(super) fn ask(&mut self, node: usize, life: u64) {
+        let process = &self.nodes[node];
+        let membership = &process.membership;
+        if !process.up || process.life != life || membership.is_complete() {
+            return;
+        }
+        let message = match membership.stores.is_empty() {
+            true => Message::Join {
+                nonce: membership.nonce,
+                address: membership.address.clone(),
+                shards: self.plan.shards as u16,
+                labels: Vec::new(),
+            },
+            false => Message::ListNodes,
+        };
+        let any = self.growth.chance.below(self.stores.len() as u64) as usize;
+        let store = self.growth.hint.take().unwrap_or(self.stores[any].0);
+        if let Some(there) = self.at(store) {
+            for delay in self.net.carry(node, there.node) {
+                self.send_question(delay, (node, life), message.clone(), store);
+            }
+        }
+        let delay = (200 + self.growth.chance.below(400)) * MILLISECOND;
+        self.after(delay, Event::Ask(node, life));
+    }
+
+    /// The operator asks for an id.
+    pub(super) fn ask_for_id(&mut self) {
+        let statuses = self.statuses();
+        let system = statuses
+            .iter()
+            .filter(|(_, status)| status.region.id == RegionId::SYSTEM && status.leads);
+        let leader = system.max_by_key(|(_, status)| status.term);
+        if let Some((store, _)) = leader {
+            let message = Message::AllocateIds { count: 1, nonce: 7 };
+            self.send_question(0, (OPERATOR, 0), message, *store);
+        }
+    }
+
+    fn send_question(&mut self, delay: u64, from: (usize, u64), message: Message, to: StoreId) {
+        let id = RequestId(self.growth.next);
+        self.growth.next += 1;
+        self.growth.waiting.insert(id, (from.0, from.1, message));
+        self.after(delay, Event::Question(id, to));
+    }
+
+    /// A question arrives at a shard.
+    pub(super) fn question(&mut self, id: RequestId, store: StoreId) {
+        let at = self.at(store).filter(|at| self.is_now(*at));
+        let Some(at) = at.filter(|at| !self.is_paused(at.node)) else {
+            self.growth.waiting.remove(&id);
+            return;
+        };
+        let Some((_, _, message)) = self.growth.waiting.get(&id).cloned() else {
+            return;
+        };
+        self.callbacks.given(id, at.node, at.life, self.now);
+        let body = Body::Placement(&message);
+        let request = Request { region: None, body };
+        self.input(at, Input::Request { id, request });
+    }
+
+    /// A shard has answered something: perhaps a question.
+    pub(super) fn answered_outside(&mut self, from: usize, id: RequestId, response: &Response) {
+        let Some((to, ..)) = self.growth.waiting.get(&id) else {
+            return;
+        };
+        let delays = match *to {
+            OPERATOR => vec![0],
+            to => self.net.carry(from, to),
+        };
+        for delay in delays {
+            let response = Box::new(response.clone());
+            self.after(delay, Event::Told(id, response));
+        }
+    }
+
+    /// The answer to a question.
+    pub(super) fn told(&mut self, id: RequestId, response: Response) -> Verdict {
+        let Some((node, life, _)) = self.growth.waiting.remove(&id) else {
+            return Ok(());
+        };
+        if node == OPERATOR {
+            if let Ok(Answer::Placement(Message::Allocated { first, .. })) = response {
+                self.growth.id = Some((first, self.now + 2 * SECOND));
+            }
+            return Ok(());
+        }
+        if !self.nodes[node].up || self.nodes[node].life != life {
+            return Ok(());
+        }
+        match response {
+            Ok(Answer::Placement(Message::Joined {
+                nonce,
+                node: given,
+                stores,
+                ..
+            })) => self.joined(node, nonce, given, stores),
+            Ok(Answer::Placement(Message::Nodes(_, nodes))) => self.introduced(node, nodes),
+            Err(Error::NotLeader { leader, .. }) => {
+                self.growth.hint = leader.map(|leader| leader.store);
+                Ok(())
+            }
+            Err(_) => Ok(()),
+            Ok(other) => Err(Violation::new(
+                "joins",
+                format!("node {node} is told {other:?}"),
+            )),
+        }
+    }
+
+    /// A process belongs to the cluster.
+    fn joined(&mut self, node: usize, nonce: u64, given: NodeId, stores: Vec<StoreId>) -> Verdict {
+        for store in &stores {
+            let before = self.growth.given.insert(*store, nonce);
+            let taken = self
+                .stores
+                .iter()
+                .any(|(known, at)| known == store && *at != node);
+            if before.is_some_and(|before| before != nonce) || taken {
+                let what = format!("store {store} is given to nonce {nonce} and somebody else");
+                return Err(Violation::new("joins", what));
+            }
+        }
+        let membership = &mut self.nodes[node].membership;
+        if membership.nonce != nonce {
+            return Ok(());
+        }
+        if !membership.stores.is_empty() {
+            if (membership.node, &membership.stores) != (given, &stores) {
+                let what = format!("nonce {nonce} is given other ids: {given}, {stores:?}");
+                return Err(Violation::new("joins", what));
+            }
+            return Ok(());
+        }
+        membership.node = given;
+        membership.stores = stores.clone();
+        self.figures.joins += 1;
+        self.tell(|| format!("node {node} has joined as {given} with stores {stores:?}"));
+        for store in stores {
+            let host = Host::new(&self.plan, store);
+            self.nodes[node].hosts.push(host);
+            self.stores.push((store, node));
+        }
+        Ok(())
+    }
+
+    /// A process hears of all others, and opens its shards.
+    fn introduced(&mut self, node: usize, nodes: Vec<NodeInfo>) -> Verdict {
+        let membership = &mut self.nodes[node].membership;
+        let knows_it = nodes.iter().any(|info| info.node == membership.node);
+        if membership.is_complete() || membership.stores.is_empty() || !knows_it {
+            return Ok(());
+        }
+        membership.nodes = nodes;
+        self.open(node)
+    }
+
+    /// A shard tells its process where the nodes are.
+    pub(super) fn told_nodes(&mut self, node: usize, nodes: Vec<NodeInfo>) -> Verdict {
+        for info in &nodes {
+            for store in &info.stores {
+                let there = self.at(*store).map(|at| format!("n{}:1", at.node));
+                if there.is_some_and(|there| there != info.address) {
+                    let what = format!("store {store} is said to be at {}", info.address);
+                    return Err(Violation::new("joins", what));
+                }
+            }
+        }
+        let known = &mut self.nodes[node].membership.nodes;
+        known.retain(|info| nodes.iter().all(|other| other.node != info.node));
+        known.extend(nodes);
+        Ok(())
+    }
+
+    /// Whether a process knows where a store is.
+    pub(super) fn knows_address(&self, node: usize, store: StoreId) -> bool {
+        let membership = &self.nodes[node].membership;
+        let mut known = membership.nodes.iter().flat_map(|info| &info.stores);
+        self.plan.growth.is_none() || known.any(|known| *known == store)
+    }
+
+    /// A process that has founded everything, durably, is a member like others.
+    pub(super) fn look_at_growth(&mut self) -> Verdict {
+        for node in self.nodes.iter_mut().filter(|node| node.up) {
+            let mut shards = node.hosts.iter().map(|host| host.shard.as_ref());
+            if shards.all(|shard| shard.is_some_and(Shard::is_open)) {
+                node.membership.founds = false;
+            }
+        }
+        Ok(())
+    }
+
+    // -- nodes that lose everything --------------------------------------------------------------
+
+    /// The first one.
+    pub(super) fn plan_wipe(&mut self) {
+        if let Some(growth) = self.plan.growth.as_ref().filter(|growth| growth.wipes > 0) {
+            let delay = growth.wipes + self.growth.chance.below(2 * growth.wipes);
+            self.after(delay, Event::Wipe);
+        }
+    }
+
+    /// A node goes down; when it comes back, it has perhaps lost everything.
+    pub(super) fn wipe(&mut self) {
+        if self.healing_since.is_some() {
+            return;
+        }
+        self.plan_wipe();
+        let node = self.growth.chance.below(self.nodes.len() as u64) as usize;
+        let one = self
+            .nodes
+            .iter()
+            .any(|node| node.membership.lost_until.is_some());
+        if one || !self.nodes[node].up || !self.nodes[node].membership.is_complete() {
+            return;
+        }
+        // So long that no leader takes it for a living one.
+        let until = self.now + 4 * SECOND + self.growth.chance.below(3 * SECOND);
+        self.tell(|| format!("node {node} goes down for long"));
+        self.end_process(node, false);
+        self.nodes[node].membership.lost_until = Some(until);
+        self.after(until - self.now, Event::Start(node));
+    }
+
+    /// Whether a node starts now: with what it had, or without.
+    pub(super) fn may_start(&mut self, node: usize) -> bool {
+        match self.nodes[node].membership.lost_until {
+            None => true,
+            Some(until) if self.now < until => false,
+            Some(_) => {
+                self.nodes[node].membership.lost_until = None;
+                if self.is_spare(node) {
+                    self.lose(node);
+                }
+                true
+            }
+        }
+    }
+
+    /// Whether nothing is lost with a node: no region loses its quorum, and no change of the peers that
+    /// counts on this node is under way.
+    fn is_spare(&self, node: usize) -> bool {
+        let statuses = self.statuses();
+        let others = |store: StoreId| self.at(store).is_some_and(|at| at.node != node);
+        (1..=1 + self.plan.regions as u64).map(RegionId).all(|id| {
+            let of = || statuses.iter().filter(|(_, status)| status.region.id == id);
+            let leads = of().filter(|(_, status)| status.leads);
+            let Some((_, leader)) = leads.max_by_key(|(_, status)| status.term) else {
+                return false;
+            };
+            let settled = leader.last == leader.committed && leader.committed == leader.applied;
+            let voters = leader
+                .region
+                .peers
+                .iter()
+                .filter(|info| info.role.votes_after());
+            let voters: Vec<_> = voters.collect();
+            let follows = |status: &PeerStatus| {
+                status.term == leader.term && status.leader == Some(leader.peer)
+            };
+            let left = voters.iter().filter(|info| others(info.store)).count();
+            let follow = voters
+                .iter()
+                .filter(|info| of().any(|(_, peer)| peer.peer == info.peer && follows(peer)))
+                .count();
+            !leader.region.is_joint()
+                && settled
+                && left * 2 > voters.len()
+                && follow * 2 > voters.len()
+        })
+    }
+
+    /// A node loses everything: it is somebody else from now on.
+    fn lose(&mut self, node: usize) {
+        self.tell(|| format!("node {node} has lost everything"));
+        self.figures.wipes += 1;
+        self.growth.nonces += 1;
+        self.stores.retain(|(_, at)| *at != node);
+        self.nodes[node].hosts.clear();
+        self.nodes[node].membership = Membership {
+            nonce: self.growth.nonces,
+            ..Membership::outside(node)
+        };
+    }
+
+    // -- looking ---------------------------------------------------------------------------------
+
+    /// Whether every node has joined, and every region has its voters on different nodes.
+    pub(super) fn is_grown(&self, statuses: &[(StoreId, PeerStatus)]) -> Result<(), String> {
+        if self.plan.growth.is_none() {
+            return Ok(());
+        }
+        let mut nodes = (0..).zip(&self.nodes);
+        if let Some((node, _)) = nodes.find(|(_, node)| !node.membership.is_complete()) {
+            return Err(format!("node {node} has not joined"));
+        }
+        for id in 1..=1 + self.plan.regions as u64 {
+            let leads = statuses
+                .iter()
+                .filter(|(_, status)| status.region.id == RegionId(id) && status.leads);
+            let leader = leads.max_by_key(|(_, status)| status.term);
+            let Some((_, leader)) = leader else {
+                return Err(format!("region {id} has no leader"));
+            };
+            let peers = &leader.region.peers;
+            let places: BTreeSet<_> = peers
+                .iter()
+                .filter_map(|info| self.at(info.store).map(|at| at.node))
+                .collect();
+            let wanted = self.plan.replicas;
+            if peers.len() != wanted || places.len() != wanted {
+                return Err(format!(
+                    "{} has not {wanted} replicas: {peers:?}",
+                    leader.region
+                ));
+            }
+        }
+        Ok(())
+    }
+}
