@@ -14,6 +14,7 @@
 
 use coracle_engine::record::KeyRange;
 
+use super::message::NodeInfo;
 use crate::shard::codec::{Malformed, Reader, put_short};
 use crate::shard::ids::{ClusterId, NodeId, RegionId, StoreId};
 use crate::shard::meta::{PEERS_MAX, put_peer, take_peer};
@@ -38,6 +39,18 @@ pub struct Node {
     pub labels: Vec<(String, String)>,
     /// Its stores, one per shard in order.
     pub stores: Vec<StoreId>,
+}
+
+impl Node {
+    /// What everybody may know of it.
+    pub fn info(&self) -> NodeInfo {
+        NodeInfo {
+            node: self.node,
+            address: self.address.clone(),
+            stores: self.stores.clone(),
+            labels: self.labels.clone(),
+        }
+    }
 }
 
 /// One record of placement.

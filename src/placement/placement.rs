@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::codec::Node;
 use super::join::join;
-use super::message::{Message, NodeInfo, Operator, RegionStats, Verdict};
+use super::message::{Message, Operator, RegionStats, Verdict};
 use super::registry::Put;
 use super::replica_checker::{Picture, Step, StoreView, is_crowded};
 use super::state::State;
@@ -252,13 +253,7 @@ impl Placement {
 
     fn nodes(&self) -> Message {
         let nodes = self.state.nodes.values();
-        let infos = nodes.map(|node| NodeInfo {
-            node: node.node,
-            address: node.address.clone(),
-            stores: node.stores.clone(),
-            labels: node.labels.clone(),
-        });
-        Message::Nodes(self.state.version, infos.collect())
+        Message::Nodes(self.state.version, nodes.map(Node::info).collect())
     }
 
     fn list(&self, start: &[u8], count: u32) -> Message {
@@ -388,7 +383,7 @@ fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::{Node, bootstrap_pairs};
+    use crate::placement::bootstrap_pairs;
     use crate::shard::ids::{ClusterId, NodeId};
 
     fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {

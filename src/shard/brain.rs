@@ -970,13 +970,17 @@ impl Shard {
         for stream in self.core.sending.keys().copied().collect::<Vec<_>>() {
             let mut sending = self.core.sending.remove(&stream).expect("just seen");
             let (region, incarnation, to) = sending.names();
-            let serves = self
+            let serving = self
                 .peers
                 .get(&region)
-                .is_some_and(|peer| peer.incarnation == incarnation && peer.leads());
-            let sent = match serves {
-                true => sending.step(&mut self.core, stream),
-                false => Sent::Over(SnapshotStatus::Failure),
+                .filter(|peer| peer.incarnation == incarnation && peer.leads());
+            let sent = match serving {
+                // Whoever follows again has all of it: its place is free for the next one.
+                Some(peer) if sending.is_done() && peer.is_followed_by(to) => {
+                    Sent::Over(SnapshotStatus::Finish)
+                }
+                Some(_) => sending.step(&mut self.core, stream),
+                None => Sent::Over(SnapshotStatus::Failure),
             };
             self.worked |= sending.is_asked();
             match sent {

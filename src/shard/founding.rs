@@ -66,6 +66,7 @@ impl Shard {
     /// The same for a cluster that begins with this node and these regions: those that are on this store
     /// begin here, and region 1 begins with placement's records.
     pub fn bootstrap_cluster(&mut self, node: Node, mut regions: Vec<Region>) {
+        self.herald.remember(vec![node.info()]);
         let pairs = bootstrap_pairs(self.core.options.cluster, node, &regions);
         let system = regions.iter().find(|region| region.id == RegionId::SYSTEM);
         let epoch = system.map(|region| region.epoch).unwrap_or_default();

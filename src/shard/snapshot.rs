@@ -9,8 +9,8 @@ use coracle_engine::effect::TableNumber;
 use coracle_engine::export::{Export, ExportStep};
 use coracle_engine::progress::Rotation;
 use coracle_engine::view::View;
-use raft::SnapshotStatus;
 use raft::eraftpb::Snapshot;
+use raft::{ProgressState, SnapshotStatus};
 
 use super::core::Core;
 use super::ids::{Incarnation, Index, RegionId, StoreId};
@@ -119,6 +119,12 @@ impl Peer {
         {
             self.forget_snapshot();
         }
+    }
+
+    /// Whether a peer that was sent a snapshot has taken it in, and goes on from there.
+    pub fn is_followed_by(&self, peer: u64) -> bool {
+        let progress = self.node.raft.prs().get(peer);
+        progress.is_some_and(|there| there.state == ProgressState::Replicate)
     }
 
     /// Raft wants a snapshot to be sent.
@@ -271,6 +277,11 @@ impl Sending {
         if self.piece.is_none() && self.wanted.is_none() {
             core.send(self.to, self.offer.clone());
         }
+    }
+
+    /// Whether all of it was sent.
+    pub fn is_done(&self) -> bool {
+        self.done
     }
 
     /// Whether something was asked for that is not made yet.

@@ -371,9 +371,14 @@ impl World {
         match self.nodes[node].membership.lost_until {
             None => true,
             Some(until) if self.now < until => false,
-            Some(_) => {
+            Some(until) => {
+                let spare = self.is_spare(node);
+                if !spare && self.now < until + 3 * SECOND {
+                    self.after(20 * MILLISECOND, Event::Start(node));
+                    return false;
+                }
                 self.nodes[node].membership.lost_until = None;
-                if self.is_spare(node) {
+                if spare {
                     self.lose(node);
                 }
                 true
