@@ -3,6 +3,7 @@
 //! Each is a way in which a store of this kind loses, forks or hangs; the rule that prevents it is named
 //! where it is kept, in `src/shard`.
 
+mod placement;
 mod theatre;
 
 use coracle::shard::error::Error;

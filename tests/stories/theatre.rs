@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use coracle::placement::{Node, NodeInfo, Options};
 use coracle::shard::Shard;
 use coracle::shard::door::{Effect, Input, Report};
 use coracle::shard::ids::{ClusterId, NodeId, PeerId, RegionId, RequestId, StoreId};
@@ -42,6 +43,8 @@ pub struct Theatre {
     pub paused: Vec<StoreId>,
     pub answers: BTreeMap<RequestId, Response>,
     pub reports: Vec<Report>,
+    /// The nodes, as shards have told last; none: there is no placement.
+    pub nodes: Vec<NodeInfo>,
     next_request: u64,
 }
 
@@ -50,6 +53,29 @@ pub fn peer(peer: u64, store: u64, role: Role) -> PeerInfo {
         peer: PeerId(peer),
         store: StoreId(store),
         role,
+    }
+}
+
+/// The node that founds a growing cluster.
+pub fn founder() -> Node {
+    Node {
+        node: NodeId(1),
+        nonce: 1,
+        address: "n1:1".into(),
+        labels: Vec::new(),
+        stores: vec![StoreId(1)],
+    }
+}
+
+fn first_region(id: RegionId) -> Region {
+    Region {
+        id,
+        epoch: Epoch {
+            version: 1,
+            conf_ver: 1,
+        },
+        range: coracle_engine::record::KeyRange::new(&[id.0 as u8 - 1], &[id.0 as u8]),
+        peers: vec![peer(id.0 % 2 + 1, 1, Role::Voter)],
     }
 }
 
@@ -78,20 +104,41 @@ impl Theatre {
             paused: Vec::new(),
             answers: BTreeMap::new(),
             reports: Vec::new(),
+            nodes: Vec::new(),
             next_request: 1,
         };
         for store in 1..=stores {
-            let actor = Actor {
-                shard: None,
-                files: Files::new(store, Durability::Through, (1, 2)),
-                works: VecDeque::new(),
-                holds_disk: false,
-                lives: 0,
-            };
-            theatre.actors.insert(StoreId(store), actor);
-            theatre.start(store);
+            theatre.enter(store);
         }
         theatre
+    }
+
+    /// A cluster that a node with one shard founds; others join it.
+    pub fn growing() -> Theatre {
+        let mut theatre = Theatre::new(0);
+        let limits = &mut theatre.plan.limits;
+        limits.store_beat_ticks = 20;
+        limits.store_retry_ticks = 6;
+        limits.region_busy_ticks = 10;
+        limits.region_beat_ticks = 60;
+        limits.silent_ms = 1500;
+        limits.validate_ticks = 120;
+        theatre.nodes.push(founder().info());
+        theatre.enter(1);
+        theatre
+    }
+
+    /// A new shard with an empty disk.
+    pub fn enter(&mut self, store: u64) {
+        let actor = Actor {
+            shard: None,
+            files: Files::new(store, Durability::Through, (1, 2)),
+            works: VecDeque::new(),
+            holds_disk: false,
+            lives: 0,
+        };
+        self.actors.insert(StoreId(store), actor);
+        self.start(store);
     }
 
     pub fn time(&self) -> Time {
@@ -115,21 +162,25 @@ impl Theatre {
             boot: store << 32 | actor.lives,
             seed: store,
             limits: self.plan.limits,
-            placement: coracle::placement::Options::default(),
+            placement: Options {
+                down_ms: 3000,
+                fit_ms: 2000,
+                operator_ms: 2000,
+                learner_ms: 10_000,
+                ..Options::default()
+            },
             mutant: self.plan.mutant,
             observe: false,
         };
         let mut shard = Shard::open(options, time, log, engine);
-        if store == 1 && blank {
-            shard.bootstrap(vec![Region {
-                id: REGION,
-                epoch: Epoch {
-                    version: 1,
-                    conf_ver: 1,
-                },
-                range: coracle_engine::record::KeyRange::new(b"\x01", b"\x02"),
-                peers: vec![peer(1, 1, Role::Voter)],
-            }]);
+        let grows = self.plan.limits.store_beat_ticks > 0;
+        match (store == 1 && blank, grows) {
+            (true, false) => shard.bootstrap(vec![first_region(REGION)]),
+            (true, true) => {
+                let regions = [RegionId::SYSTEM, REGION].map(first_region);
+                shard.bootstrap_cluster(founder(), regions.to_vec());
+            }
+            (false, _) => shard.handle(time, Input::Nodes(self.nodes.clone())),
         }
         actor.shard = Some(shard);
     }
@@ -180,7 +231,7 @@ impl Theatre {
                             let before = self.answers.insert(to, response);
                             assert_eq!(before, None, "request {to} is answered once");
                         }
-                        Effect::Nodes(_) => {}
+                        Effect::Nodes(nodes) => self.nodes = nodes,
                         Effect::Report(report) => self.reports.push(report),
                     }
                 }
@@ -259,11 +310,15 @@ impl Theatre {
     }
 
     pub fn status(&self, store: u64) -> Option<PeerStatus> {
-        let shard = self.actors[&StoreId(store)].shard.as_ref()?;
+        self.status_of(store, REGION)
+    }
+
+    pub fn status_of(&self, store: u64, region: RegionId) -> Option<PeerStatus> {
+        let shard = self.actors.get(&StoreId(store))?.shard.as_ref()?;
         shard
             .statuses()
             .into_iter()
-            .find(|status| status.region.id == REGION)
+            .find(|status| status.region.id == region)
     }
 
     pub fn leads(&self, store: u64) -> bool {
