@@ -158,6 +158,11 @@ fn seeds_of_growing_clusters_that_found_something_find_it_no_more() {
             20,
             "a snapshot that was taken in kept its sender from the next one for ten seconds",
         ),
+        (
+            1_000_374,
+            60,
+            "a store that looked for placement asked every other store only, and followed no pointer",
+        ),
     ];
     for (seed, seconds, story) in stories {
         if let Err(violation) = found(seed, seconds, true) {

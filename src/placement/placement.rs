@@ -82,7 +82,8 @@ pub struct Placement {
     options: Options,
     state: State,
     begun: u64,
-    heard: BTreeMap<StoreId, u64>,
+    /// When each store was heard of, and whether it could take more.
+    heard: BTreeMap<StoreId, (u64, bool)>,
     moves: BTreeMap<RegionId, Move>,
     learners: BTreeMap<PeerId, (RegionId, u64)>,
     token: u64,
@@ -132,7 +133,7 @@ impl Placement {
             Message::StoreHeartbeat(stats) => {
                 let known = stats.store == from && self.state.stores.contains_key(&from);
                 known.then(|| {
-                    self.heard.insert(from, now.mono);
+                    self.heard.insert(from, (now.mono, !stats.busy));
                     Message::StoreHeard {
                         nodes: self.state.version,
                     }
@@ -299,11 +300,11 @@ impl Placement {
                 .filter(|m| m.target == Some(*store))
                 .count() as u32;
             let room = load.learners + coming < self.options.learners_per_store;
-            let fit = room && heard.is_some_and(|at| !unfit(*at));
+            let fit = room && heard.is_some_and(|(at, free)| *free && !unfit(*at));
             let view = StoreView {
                 node: *node,
                 fit,
-                lost: lost(heard.copied().unwrap_or(self.begun)),
+                lost: lost(heard.map_or(self.begun, |(at, _)| *at)),
                 load: load.peers + coming,
             };
             (*store, view)

@@ -33,7 +33,7 @@ pub struct Herald {
     wait: u64,
     /// Ticks since a heartbeat that nobody has heard yet.
     unheard: Option<u64>,
-    /// Pointers followed since somebody has heard.
+    /// Pointers followed since somebody has heard, or since all are asked in turn.
     pointers: u32,
     /// Whose turn it is, where nobody is believed.
     place: usize,
@@ -103,6 +103,7 @@ impl Shard {
             *ticks += 1;
             if *ticks >= limits.store_retry_ticks {
                 self.herald.believed = None;
+                self.herald.pointers = 0;
                 self.herald.place += 1;
                 self.herald.wait = 0;
             }
@@ -245,8 +246,8 @@ impl Shard {
         {
             return;
         }
+        // Without a better name the next one of all is asked, when this one's time is over.
         self.herald.believed = None;
-        self.herald.place += 1;
         let Some(hint) = hint.filter(|hint| *hint != from) else {
             return;
         };

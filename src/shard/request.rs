@@ -66,7 +66,8 @@ pub enum Body<'a> {
         changes: &'a [PeerChange],
     },
     /// A question to placement, by a process that has no store yet or by a tool: a join, ids, nodes,
-    /// regions. Only where region 1 is led; answered when all that the answer says is durable.
+    /// regions. Only where region 1 is led; answered when all that the answer says is durable. The list of
+    /// nodes is told by every shard, as far as it knows it, so that whoever looks for placement finds it.
     Placement(&'a placement::Message),
 }
 

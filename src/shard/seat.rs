@@ -178,8 +178,11 @@ impl Shard {
 
     /// The term in which this shard leads region 1, once it has applied an entry of it.
     fn leads_system(&self) -> Option<Term> {
+        if !self.core.is_placed() {
+            return None;
+        }
         let peer = self.peers.get(&RegionId::SYSTEM)?;
-        if !self.core.is_placed() || !peer.leads() {
+        if !peer.leads() {
             return None;
         }
         let term = peer.term();
