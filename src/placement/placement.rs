@@ -118,6 +118,11 @@ impl Placement {
         (1..=IDS_MAX).contains(&count)
     }
 
+    /// What it knows, written or about to be.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Takes in a message.
     pub fn handle(&mut self, now: Time, from: StoreId, message: Message) {
         if self.state.wanted.len() >= WAITING_MAX || self.held.len() >= WAITING_MAX {

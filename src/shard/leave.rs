@@ -168,6 +168,9 @@ impl Peer {
         if newer {
             self.farewell.region = Some(region);
         }
+        if core.breaks(Mutant::TrustVerdict) {
+            return self.destroy(core);
+        }
         self.ask_whether_gone(core);
     }
 

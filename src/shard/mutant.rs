@@ -33,11 +33,15 @@ pub enum Mutant {
     EditBeforeLog,
     /// A read's context is used again.
     ReadContextReused,
+    /// Placement answers before what it says is written.
+    AnswerUnwritten,
+    /// Placement's word alone has a peer go.
+    TrustVerdict,
 }
 
 impl Mutant {
     /// Every planted bug, by its name on the command line.
-    pub const ALL: [(&'static str, Mutant); 13] = [
+    pub const ALL: [(&'static str, Mutant); 15] = [
         ("ack-before-durable", Mutant::AckBeforeDurable),
         ("skip-sync", Mutant::SkipSync),
         ("answer-by-index", Mutant::AnswerByIndex),
@@ -51,6 +55,8 @@ impl Mutant {
         ("no-checkpoint", Mutant::NoCheckpoint),
         ("edit-before-log", Mutant::EditBeforeLog),
         ("read-context-reused", Mutant::ReadContextReused),
+        ("answer-unwritten", Mutant::AnswerUnwritten),
+        ("trust-verdict", Mutant::TrustVerdict),
     ];
 
     /// The planted bug of a name.

@@ -17,6 +17,7 @@ use super::door::{Effect, Report};
 use super::error::Error;
 use super::ids::{RegionId, RequestId, StoreId, Term};
 use super::message::PeerMessage;
+use super::mutant::Mutant;
 use super::request::{Answer, Body, Freshness, Response, Write};
 use crate::placement::codec::PREFIX;
 use crate::placement::{Message, Placement};
@@ -60,13 +61,6 @@ enum Stage {
     Barren,
     /// Placement runs; a batch of its writes may be under way.
     Serving(Box<Placement>, Option<u64>),
-}
-
-impl Seat {
-    /// Whether placement runs here.
-    fn serves(&self) -> bool {
-        matches!(self.stage, Stage::Serving(..))
-    }
 }
 
 impl Shard {
@@ -238,6 +232,9 @@ impl Shard {
             return;
         };
         *under_way = Some(batch.token);
+        if self.core.breaks(Mutant::AnswerUnwritten) {
+            placement.written(batch.token, true);
+        }
         let puts = batch.puts.iter().map(|(key, value)| Write::Put {
             key,
             value,
@@ -364,8 +361,11 @@ impl Shard {
         }
     }
 
-    /// Whether placement runs here, for whoever looks.
-    pub fn runs_placement(&self) -> bool {
-        self.seat.serves()
+    /// Placement, if it runs here, for whoever looks.
+    pub fn placement(&self) -> Option<&Placement> {
+        match &self.seat.stage {
+            Stage::Serving(placement, _) => Some(placement),
+            _ => None,
+        }
     }
 }

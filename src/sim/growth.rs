@@ -443,6 +443,19 @@ impl World {
         if let Some((node, _)) = nodes.find(|(_, node)| !node.membership.is_complete()) {
             return Err(format!("node {node} has not joined"));
         }
+        let shards = self.nodes.iter().flat_map(|node| &node.hosts);
+        let shards = shards.filter_map(|host| host.shard.as_ref());
+        let Some(placement) = shards.filter_map(Shard::placement).next() else {
+            return Err("placement does not run".into());
+        };
+        let known = placement.state();
+        for process in &self.nodes {
+            let membership = &process.membership;
+            let record = known.nodes.get(&membership.node);
+            if record != Some(&membership.record()) {
+                return Err(format!("placement knows {membership:?} as {record:?}"));
+            }
+        }
         for id in 1..=1 + self.plan.regions as u64 {
             let leads = statuses
                 .iter()
@@ -452,6 +465,13 @@ impl World {
                 return Err(format!("region {id} has no leader"));
             };
             let peers = &leader.region.peers;
+            let registered = known.regions.get(RegionId(id));
+            let led = known.regions.leader(RegionId(id)).map(|info| info.peer);
+            if registered != Some(&leader.region) || led != Some(leader.peer) {
+                return Err(format!(
+                    "placement knows {registered:?}, led by {led:?}, instead of {leader:?}"
+                ));
+            }
             let places: BTreeSet<_> = peers
                 .iter()
                 .filter_map(|info| self.at(info.store).map(|at| at.node))

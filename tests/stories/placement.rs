@@ -1,10 +1,11 @@
 //! Stories of placement: nodes join, lose everything and are replaced, while leaders move.
 
 use coracle::placement::Message;
-use coracle::placement::message::Operator;
+use coracle::placement::message::{Operator, Verdict};
 use coracle::shard::error::Error;
 use coracle::shard::ids::{NodeId, PeerId, RegionId, StoreId};
 use coracle::shard::message::PeerMessage;
+use coracle::shard::mutant::Mutant;
 use coracle::shard::region::{Epoch, Role};
 use coracle::shard::request::{Answer, Body, Freshness, PeerChange};
 
@@ -30,7 +31,7 @@ fn seat(theatre: &Theatre) -> Option<u64> {
         .filter(|(store, _)| !theatre.isolated.contains(store));
     let mut seats = reached.filter(|(_, actor)| {
         let shard = actor.shard.as_ref();
-        shard.is_some_and(|shard| shard.runs_placement())
+        shard.is_some_and(|shard| shard.placement().is_some())
     });
     seats.next().map(|(store, _)| store.0)
 }
@@ -90,7 +91,12 @@ fn is_on(theatre: &Theatre, stores: &[u64]) -> bool {
 
 /// Three nodes, each with its replicas.
 fn three() -> (Theatre, [u64; 3]) {
-    let mut theatre = Theatre::growing();
+    three_breaking(Mutant::None)
+}
+
+/// The same, with a rule broken on purpose.
+fn three_breaking(mutant: Mutant) -> (Theatre, [u64; 3]) {
+    let mut theatre = Theatre::growing(mutant);
     let stores = [1, enter(&mut theatre, 2), enter(&mut theatre, 3)];
     theatre.until("there are three replicas", |theatre| {
         is_on(theatre, &stores)
@@ -161,12 +167,16 @@ fn nodes_join_and_regions_grow_to_three() {
 /// power goes before it is durable, founding is done again.
 #[test]
 fn a_cluster_is_founded_whole_or_not_at_all() {
-    for turns in 0..60 {
-        let mut theatre = Theatre::growing();
-        for _ in 0..turns {
-            theatre.pass(5);
+    for writes in 0..40 {
+        let mut theatre = Theatre::growing(Mutant::None);
+        theatre.hold_disk(1, true);
+        for _ in 0..writes {
+            theatre.turn();
+            theatre.finish_disk(1);
         }
+        theatre.turn();
         theatre.cut_power(1);
+        theatre.hold_disk(1, false);
         theatre.start(1);
         theatre.until("it leads", |theatre| theatre.leads(1));
         let (_, store) = joined(&mut theatre, 2);
@@ -280,6 +290,53 @@ fn a_stale_peer_asks_placement_and_goes() {
         REGIONS.iter().all(gone)
     });
     assert_eq!(get(&mut theatre), b"value");
+}
+
+/// Placement has its word from one leader. If that one lost its power for ever, a peer that had gone upon
+/// it would be missing where the others elect the next.
+#[test]
+fn the_word_of_placement_alone_has_no_peer_go() {
+    assert!(stays_until_a_quorum_has_spoken(Mutant::None));
+    assert!(
+        !stays_until_a_quorum_has_spoken(Mutant::TrustVerdict),
+        "the story would see it"
+    );
+}
+
+fn stays_until_a_quorum_has_spoken(mutant: Mutant) -> bool {
+    let (mut theatre, stores) = three_breaking(mutant);
+    let spare = enter(&mut theatre, 4);
+    let stale = theatre.leader().expect("a leader");
+    let left: Vec<u64> = stores
+        .into_iter()
+        .filter(|store| *store != stale)
+        .chain([spare])
+        .collect();
+    let peer = theatre.status(stale).expect("it leads").peer;
+    theatre.isolated.push(StoreId(stale));
+    patiently(&mut theatre, "it is replaced", |theatre| {
+        is_on(theatre, &left)
+    });
+    let leader = left.iter().find(|store| theatre.leads(**store));
+    let region = theatre
+        .status(*leader.expect("a leader"))
+        .expect("it leads")
+        .region;
+    // Nobody else is there when it is told.
+    theatre.isolated = left.iter().map(|store| StoreId(*store)).collect();
+    let gone = Message::Verdict {
+        peer,
+        region: REGION,
+        verdict: Verdict::Gone { region },
+    };
+    theatre.deliver(StoreId(99), StoreId(stale), PeerMessage::Placement(gone));
+    theatre.pass(2000);
+    let stays = theatre.status(stale).is_some();
+    theatre.isolated.clear();
+    patiently(&mut theatre, "it goes in the end", |theatre| {
+        theatre.status(stale).is_none()
+    });
+    stays
 }
 
 /// A node loses everything: it is somebody else when it comes back, and what it had is given to it anew

@@ -114,8 +114,8 @@ impl Theatre {
     }
 
     /// A cluster that a node with one shard founds; others join it.
-    pub fn growing() -> Theatre {
-        let mut theatre = Theatre::new(0);
+    pub fn growing(mutant: Mutant) -> Theatre {
+        let mut theatre = Theatre::breaking(0, mutant);
         let limits = &mut theatre.plan.limits;
         limits.store_beat_ticks = 20;
         limits.store_retry_ticks = 6;
@@ -268,6 +268,12 @@ impl Theatre {
             let message = Box::new(message);
             shard.handle(time, Input::Peer { from, message });
         }
+    }
+
+    /// What a disk has begun is finished by itself, or when the story lets it.
+    pub fn hold_disk(&mut self, store: u64, holds: bool) {
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        actor.holds_disk = holds;
     }
 
     /// Lets a held disk finish what it has begun.
