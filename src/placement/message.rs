@@ -182,6 +182,24 @@ pub struct RegionStats {
     pub applied: Index,
 }
 
+impl RegionStats {
+    /// All that is known of a region between two heartbeats.
+    pub fn of(region: Region, leader: PeerInfo) -> RegionStats {
+        RegionStats {
+            region,
+            leader,
+            term: Term(0),
+            down_peers: Vec::new(),
+            pending_peers: Vec::new(),
+            written_bytes: 0,
+            written_keys: 0,
+            approximate_bytes: 0,
+            approximate_keys: 0,
+            applied: Index(0),
+        }
+    }
+}
+
 /// What the leader of a region should do, under this epoch and no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {

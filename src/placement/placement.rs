@@ -23,6 +23,9 @@ use crate::shard::time::{MILLISECOND, Time};
 const IDS_MAX: u32 = 1 << 16;
 const LIST_MAX: u32 = 1024;
 
+/// Regions that are looked at in one tick.
+const LOOKS: usize = 256;
+
 /// With so many keys to be written, or replies that wait for it, nothing more is taken in: whoever asks
 /// asks again.
 const WAITING_MAX: usize = 1024;
@@ -86,6 +89,8 @@ pub struct Placement {
     heard: BTreeMap<StoreId, (u64, bool)>,
     moves: BTreeMap<RegionId, Move>,
     learners: BTreeMap<PeerId, (RegionId, u64)>,
+    /// Regions up to here were looked at.
+    looked: RegionId,
     token: u64,
     under_way: Option<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     held: Vec<(u64, StoreId, Message)>,
@@ -106,6 +111,7 @@ impl Placement {
             heard: BTreeMap::new(),
             moves: BTreeMap::new(),
             learners: BTreeMap::new(),
+            looked: RegionId(0),
             token: 0,
             under_way: None,
             held: Vec::new(),
@@ -183,6 +189,47 @@ impl Placement {
             let info = regions.get(*region).and_then(|region| region.peer(*peer));
             info.is_some_and(|info| info.role == Role::Learner)
         });
+        self.look(now);
+    }
+
+    /// Looks at some regions that have fewer voters than there are nodes for: a store that has just come
+    /// need not wait for their next heartbeats.
+    fn look(&mut self, now: Time) {
+        let unfit = now.mono.saturating_sub(self.options.fit_ms * MILLISECOND);
+        let fit = self
+            .heard
+            .iter()
+            .filter(|(_, (at, free))| *free && *at >= unfit);
+        let nodes: BTreeSet<_> = fit
+            .filter_map(|(store, _)| self.state.stores.get(store))
+            .collect();
+        let wanted = self.options.replicas.min(nodes.len());
+        let (mut short, mut seen) = (Vec::new(), 0);
+        let mut last = RegionId(0);
+        for region in self.state.regions.behind(self.looked).take(LOOKS) {
+            (seen, last) = (seen + 1, region.id);
+            let settled = region.peers.iter().all(|info| info.role == Role::Voter);
+            let leader = self.state.regions.leader(region.id);
+            let leader = leader.and_then(|info| region.peer(info.peer));
+            if let Some(leader) = leader
+                && settled
+                && region.peers.len() < wanted
+                && !self.moves.contains_key(&region.id)
+            {
+                short.push((region.clone(), *leader));
+            }
+        }
+        self.looked = match seen == LOOKS {
+            true => last,
+            false => RegionId(0),
+        };
+        for (region, leader) in short {
+            let to = leader.store;
+            let stats = RegionStats::of(region, leader);
+            if let Some(operator) = self.region(now, to, &stats) {
+                self.answer(to, operator);
+            }
+        }
     }
 
     /// The writes that it wants made, if none are under way.
@@ -453,6 +500,61 @@ mod tests {
             assert_eq!(replies.len(), 1);
             assert!(told.is_empty() || told == replies);
         }
+    }
+
+    #[test]
+    fn a_region_grows_when_a_store_comes_and_not_at_its_next_heartbeat() {
+        let region = crate::shard::region::Region {
+            id: RegionId(2),
+            epoch: Epoch {
+                version: 1,
+                conf_ver: 1,
+            },
+            range: coracle_engine::record::KeyRange::new(b"\x01", b"\x02"),
+            peers: vec![PeerInfo {
+                peer: PeerId(7),
+                store: StoreId(2),
+                role: Role::Voter,
+            }],
+        };
+        let mut placement = open(&pairs());
+        let heard = |placement: &mut Placement, store| {
+            let stats = crate::placement::message::StoreStats {
+                store,
+                ..Default::default()
+            };
+            placement.handle(Time::default(), store, Message::StoreHeartbeat(stats));
+        };
+        heard(&mut placement, StoreId(2));
+        let stats = RegionStats::of(region.clone(), region.peers[0]);
+        let beat = Message::RegionHeartbeat(Box::new(stats));
+        placement.handle(Time::default(), StoreId(2), beat);
+        ask(&mut placement, 9);
+        placement.tick(Time::default());
+        let writes = placement.take_writes().expect("a region and a node");
+        placement.written(writes.token, true);
+        let mut stores = Vec::new();
+        for (_, reply) in placement.take_replies() {
+            match reply {
+                Message::Joined { stores: given, .. } => stores = given,
+                Message::Operator(operator) => panic!("nobody can take it yet: {operator:?}"),
+                _ => {}
+            }
+        }
+        heard(&mut placement, stores[0]);
+        placement.tick(Time::default());
+        while let Some(writes) = placement.take_writes() {
+            placement.written(writes.token, true);
+        }
+        let replies = placement.take_replies();
+        let told = replies.iter().find_map(|(to, reply)| match reply {
+            Message::Operator(Operator::ChangePeers { changes, .. }) => Some((*to, &changes[..])),
+            _ => None,
+        });
+        let Some((StoreId(2), [PeerChange::Put(info)])) = told else {
+            panic!("{replies:?}");
+        };
+        assert_eq!((info.store, info.role), (stores[0], Role::Learner));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! either part. What is not stale replaces every region that it overlaps.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use coracle_engine::record::KeyRange;
 
@@ -136,6 +137,12 @@ impl Registry {
     /// The region of this id.
     pub fn get(&self, id: RegionId) -> Option<&Region> {
         self.regions.get(&id)
+    }
+
+    /// Regions in the order of their ids, behind this one.
+    pub fn behind(&self, id: RegionId) -> impl Iterator<Item = &Region> {
+        let above = (Bound::Excluded(id), Bound::Unbounded);
+        self.regions.range(above).map(|(_, region)| region)
     }
 
     /// Regions in the order of their keys, from the one that holds this key on.
