@@ -163,6 +163,11 @@ fn seeds_of_growing_clusters_that_found_something_find_it_no_more() {
             60,
             "a store that looked for placement asked every other store only, and followed no pointer",
         ),
+        (
+            301_917,
+            60,
+            "placement moved to a node that another had not heard of, and could not be asked where it is",
+        ),
     ];
     for (seed, seconds, story) in stories {
         if let Err(violation) = found(seed, seconds, true) {

@@ -251,6 +251,11 @@ impl Shard {
         let Some(hint) = hint.filter(|hint| *hint != from) else {
             return;
         };
+        if !self.herald.knows(hint) {
+            // Nobody else may be able to say where that is: whoever names it knows it.
+            let question = PeerMessage::Placement(Message::ListNodes);
+            self.core.send(from, question);
+        }
         if self.herald.pointers < POINTERS_MAX {
             self.herald.pointers += 1;
             self.herald.believed = Some(hint);

@@ -74,6 +74,11 @@ impl Shard {
         if self.seat.term.is_some() || from == self.core.me() {
             return;
         }
+        let (version, nodes) = self.herald.nodes();
+        if message == Message::ListNodes && *version > 0 {
+            let nodes = Message::Nodes(*version, nodes.clone());
+            return self.core.send(from, PeerMessage::Placement(nodes));
+        }
         let system = self.peers.get(&RegionId::SYSTEM);
         let leader = system.and_then(|peer| peer.leader());
         let hint = leader.map(|info| info.store).or(self.herald.believed());

@@ -339,6 +339,37 @@ fn stays_until_a_quorum_has_spoken(mutant: Mutant) -> bool {
     stays
 }
 
+/// Placement has moved to a node that came later than the last list of nodes that a shard has heard: whoever
+/// names that node tells where it is.
+#[test]
+fn whoever_is_pointed_to_a_node_that_it_does_not_know_asks_for_it() {
+    let (mut theatre, stores) = three();
+    theatre.pass(2000);
+    let seat = seat(&theatre).expect("placement runs");
+    let others: Vec<u64> = stores.into_iter().filter(|store| *store != seat).collect();
+    let (asker, other) = (StoreId(others[0]), StoreId(others[1]));
+    theatre.holds_post = true;
+    theatre.post.clear();
+    let hint = Some(StoreId(777));
+    let pointer = PeerMessage::Placement(Message::NotPlacement { hint });
+    theatre.deliver(StoreId(seat), asker, pointer);
+    theatre.turn();
+    let question = PeerMessage::Placement(Message::ListNodes);
+    let asked = (asker, StoreId(seat), question.clone());
+    assert!(theatre.post.contains(&asked), "{:?}", theatre.post);
+    theatre.post.clear();
+    theatre.deliver(asker, other, question);
+    theatre.turn();
+    let told = theatre.post.iter().any(|(from, to, message)| {
+        let nodes = match message {
+            PeerMessage::Placement(Message::Nodes(_, nodes)) => nodes.len(),
+            _ => 0,
+        };
+        (*from, *to, nodes) == (other, asker, 3)
+    });
+    assert!(told, "{:?}", theatre.post);
+}
+
 /// A node loses everything: it is somebody else when it comes back, and what it had is given to it anew
 /// or to others.
 #[test]
