@@ -163,6 +163,29 @@ fn nodes_join_and_regions_grow_to_three() {
     }
 }
 
+/// A process that comes back at another address says so under its old nonce, and all shards hear of it.
+#[test]
+fn a_node_that_moves_to_another_address_is_the_same_node() {
+    let (mut theatre, _) = three();
+    theatre.pass(2000);
+    let before = joined(&mut theatre, 2);
+    let moved = Message::Join {
+        nonce: 2,
+        address: "elsewhere:1".into(),
+        shards: 1,
+        labels: Vec::new(),
+    };
+    theatre.nodes.clear();
+    let Message::Joined { node, stores, .. } = told(&mut theatre, &moved) else {
+        panic!("it was refused");
+    };
+    assert_eq!((node, stores[0].0), before);
+    theatre.until("shards tell of it", |theatre| !theatre.nodes.is_empty());
+    let info = theatre.nodes.iter().find(|info| info.node == node);
+    assert_eq!(info.expect("it is listed").address, "elsewhere:1");
+    assert_eq!(theatre.nodes.len(), 3);
+}
+
 /// The first batch of a cluster holds its regions and placement's records, or nothing: whenever the
 /// power goes before it is durable, founding is done again.
 #[test]
