@@ -976,7 +976,7 @@ impl Shard {
                 .filter(|peer| peer.incarnation == incarnation && peer.leads());
             let sent = match serving {
                 // Whoever follows again has all of it: its place is free for the next one.
-                Some(peer) if sending.is_done() && peer.is_followed_by(to) => {
+                Some(peer) if sending.is_done() && peer.has_sent(to, sending.index()) => {
                     Sent::Over(SnapshotStatus::Finish)
                 }
                 Some(_) => sending.step(&mut self.core, stream),

@@ -9,8 +9,8 @@ use coracle_engine::effect::TableNumber;
 use coracle_engine::export::{Export, ExportStep};
 use coracle_engine::progress::Rotation;
 use coracle_engine::view::View;
+use raft::SnapshotStatus;
 use raft::eraftpb::Snapshot;
-use raft::{ProgressState, SnapshotStatus};
 
 use super::core::Core;
 use super::ids::{Incarnation, Index, RegionId, StoreId};
@@ -121,10 +121,10 @@ impl Peer {
         }
     }
 
-    /// Whether a peer that was sent a snapshot has taken it in, and goes on from there.
-    pub fn is_followed_by(&self, peer: u64) -> bool {
+    /// Whether a peer that was sent a snapshot has taken it in, or has come as far without it.
+    pub fn has_sent(&self, peer: u64, index: u64) -> bool {
         let progress = self.node.raft.prs().get(peer);
-        progress.is_some_and(|there| there.state == ProgressState::Replicate)
+        progress.is_some_and(|there| there.matched >= index)
     }
 
     /// Raft wants a snapshot to be sent.
@@ -276,6 +276,16 @@ impl Sending {
     pub fn remind(&self, core: &mut Core) {
         if self.piece.is_none() && self.wanted.is_none() {
             core.send(self.to, self.offer.clone());
+        }
+    }
+
+    /// As of which entry it is.
+    pub fn index(&self) -> u64 {
+        match &self.offer {
+            PeerMessage::SnapshotOffer { message, .. } => {
+                message.message.get_snapshot().get_metadata().index
+            }
+            _ => u64::MAX,
         }
     }
 

@@ -237,6 +237,24 @@ fn a_replay_that_rotates_counts_nothing_twice() {
     }
 }
 
+/// A store sends one snapshot at a time. The next one begins when the first one is taken in, and not when
+/// its sender has given up waiting for questions.
+#[test]
+fn a_snapshot_that_was_taken_in_makes_room_for_the_next() {
+    let mut theatre = Theatre::new(3);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
+    theatre.change(&[PeerChange::Put(peer(3, 3, Role::Learner))]);
+    theatre.pass(5000);
+    for store in [2, 3] {
+        let status = theatre.status(store);
+        assert!(
+            status.is_some_and(|status| status.initialized),
+            "store {store}"
+        );
+    }
+}
+
 /// A peer is removed and its tombstone written; its old name must not rise from late messages, and a
 /// later peer of the region must not take the old log for its own.
 #[test]
