@@ -15,8 +15,10 @@ use super::replica_checker::{Picture, Step, StoreView, is_crowded};
 use super::state::State;
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::limits::KEY_BYTES_MAX;
 use crate::shard::membership::Change;
-use crate::shard::region::{Epoch, PeerInfo, Role};
+use crate::shard::meta::PEERS_MAX;
+use crate::shard::region::{Epoch, PeerInfo, Region, Role};
 use crate::shard::request::PeerChange;
 use crate::shard::time::{MILLISECOND, Time};
 
@@ -312,8 +314,7 @@ impl Placement {
     fn list(&self, start: &[u8], count: u32) -> Message {
         let regions = self.state.regions.from_key(start);
         let regions = regions.take(count.min(LIST_MAX) as usize);
-        let with_leader =
-            |r: &crate::shard::region::Region| (r.clone(), self.state.regions.leader(r.id));
+        let with_leader = |r: &Region| (r.clone(), self.state.regions.leader(r.id));
         Message::Regions(regions.map(with_leader).collect())
     }
 
@@ -322,7 +323,7 @@ impl Placement {
         let leads = region
             .peer(stats.leader.peer)
             .is_some_and(|info| info.store == from);
-        if !leads || self.state.put_region(region) == Put::Stale {
+        if !leads || !is_sound(region) || self.state.put_region(region) == Put::Stale {
             return None;
         }
         self.state.regions.set_leader(region.id, stats.leader);
@@ -344,13 +345,13 @@ impl Placement {
             self.moves.remove(&region.id);
         }
         let (lost, unfit) = (silent(self.options.down_ms), silent(self.options.fit_ms));
+        let mut coming: BTreeMap<StoreId, u32> = BTreeMap::new();
+        for store in self.moves.values().filter_map(|step| step.target) {
+            *coming.entry(store).or_default() += 1;
+        }
         let view = |(store, node): (&StoreId, &crate::shard::ids::NodeId)| {
             let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
-            let coming = self
-                .moves
-                .values()
-                .filter(|m| m.target == Some(*store))
-                .count() as u32;
+            let coming = coming.get(store).copied().unwrap_or_default();
             let room = load.learners + coming < self.options.learners_per_store;
             let fit = room && heard.is_some_and(|(at, free)| *free && !unfit(*at));
             let view = StoreView {
@@ -423,6 +424,15 @@ impl Placement {
         );
         Some(change(region.id, region.epoch, changes))
     }
+}
+
+/// Whether a region is one that can be kept: no leader tells of others.
+fn is_sound(region: &Region) -> bool {
+    let range = &region.range;
+    let keys = [&range.start, &range.limit];
+    region.peers.len() <= PEERS_MAX
+        && keys.iter().all(|key| key.len() <= KEY_BYTES_MAX)
+        && (range.limit.is_empty() || range.start < range.limit)
 }
 
 fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
@@ -504,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_region_grows_when_a_store_comes_and_not_at_its_next_heartbeat() {
-        let region = crate::shard::region::Region {
+        let region = Region {
             id: RegionId(2),
             epoch: Epoch {
                 version: 1,
@@ -555,6 +565,34 @@ mod tests {
             panic!("{replies:?}");
         };
         assert_eq!((info.store, info.role), (stores[0], Role::Learner));
+    }
+
+    #[test]
+    fn a_region_that_cannot_be_kept_is_not_taken_in() {
+        let sound = Region {
+            id: RegionId(2),
+            epoch: Epoch {
+                version: 1,
+                conf_ver: 1,
+            },
+            range: coracle_engine::record::KeyRange::new(b"\x01", b"\x02"),
+            peers: vec![PeerInfo {
+                peer: PeerId(7),
+                store: StoreId(2),
+                role: Role::Voter,
+            }],
+        };
+        let (mut long, mut turned, mut many) = (sound.clone(), sound.clone(), sound.clone());
+        long.range.start = vec![1; 70_000];
+        turned.range.start = b"\x03".to_vec();
+        many.peers = vec![sound.peers[0]; 65];
+        let mut placement = open(&pairs());
+        for (region, wanted) in [(long, false), (turned, false), (many, false), (sound, true)] {
+            let leader = region.peers[0];
+            let beat = Message::RegionHeartbeat(Box::new(RegionStats::of(region, leader)));
+            placement.handle(Time::default(), StoreId(2), beat);
+            assert_eq!(placement.take_writes().is_some(), wanted);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::door::Effect;
 use super::ids::{RegionId, StoreId};
 use super::message::PeerMessage;
 use super::request::PeerChange;
+use super::seat::Seat;
 use super::time::MILLISECOND;
 use crate::placement::message::{Operator, StoreStats, Verdict};
 use crate::placement::{Message, NodeInfo};
@@ -174,7 +175,7 @@ impl Shard {
         let applying = self.peers.values().filter(|peer| peer.is_restoring());
         StoreStats {
             store: self.core.me(),
-            capacity_bytes: used + self.herald.bytes_free,
+            capacity_bytes: used.saturating_add(self.herald.bytes_free),
             used_bytes: used,
             available_bytes: self.herald.bytes_free,
             regions: self.peers.len() as u32,
@@ -194,7 +195,7 @@ impl Shard {
 
     /// Another shard, or this one, has said something to placement or for it.
     pub(super) fn placement_message(&mut self, from: StoreId, message: Message) {
-        if !self.core.is_placed() {
+        if !self.core.is_placed() || Seat::is_asker(from) {
             return;
         }
         match message {

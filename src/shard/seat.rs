@@ -63,6 +63,13 @@ enum Stage {
     Serving(Box<Placement>, Option<u64>),
 }
 
+impl Seat {
+    /// Whether this is the name of a question, and no store.
+    pub fn is_asker(store: StoreId) -> bool {
+        store.0 & ASKER != 0
+    }
+}
+
 impl Shard {
     /// A message for placement, from another store or from this one.
     pub(super) fn seat_message(&mut self, from: StoreId, message: Message) {
@@ -343,7 +350,7 @@ impl Shard {
                     .answer(question.request, Answer::Placement(message));
             } else if to == me {
                 self.placement_message(me, message);
-            } else if to.0 & ASKER == 0 {
+            } else if !Seat::is_asker(to) {
                 self.core.send(to, PeerMessage::Placement(message));
             }
         }
