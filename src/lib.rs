@@ -4,3 +4,4 @@ pub mod placement;
 pub mod runtime;
 pub mod shard;
 pub mod sim;
+pub mod wire;

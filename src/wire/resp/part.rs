@@ -1,0 +1,337 @@
+//! What a command wants of one key, and how far that is.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::shard::error::Error;
+use crate::shard::request::{Write, Written};
+
+use super::edit::{Edit, Next};
+
+/// So often a value may change between reading and writing before the command gives up.
+const ATTEMPTS_MAX: u8 = 100;
+
+/// What a command wants of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// Its value.
+    Get,
+    /// A value for it.
+    Put {
+        /// The value.
+        value: Cow<'a, [u8]>,
+        /// Unix milliseconds from which on it is gone.
+        expiry_ms: Option<u64>,
+    },
+    /// A value for it, if it has none.
+    PutAbsent {
+        /// The value.
+        value: Cow<'a, [u8]>,
+    },
+    /// More or less of a counter.
+    Add {
+        /// How much.
+        delta: i64,
+    },
+    /// A value that follows from what is there.
+    Edit(Edit<'a>),
+    /// Keys from this one on.
+    Scan {
+        /// The key behind the range.
+        limit: Vec<u8>,
+        /// At most so many.
+        count: usize,
+        /// The end of the region, where it lies before the limit.
+        bound: Option<Vec<u8>>,
+    },
+    /// No keys from this one on.
+    DeleteRange {
+        /// The key behind the range.
+        limit: Vec<u8>,
+        /// The end of the region, where it lies before the limit.
+        bound: Option<Vec<u8>>,
+    },
+    /// Its bytes were given away: it can only be answered.
+    Asked,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is to be asked for.
+    Open,
+    /// What is there was read, and follows now.
+    Seen {
+        /// What is there.
+        value: Option<Bytes>,
+        /// How often it was another than expected.
+        attempts: u8,
+    },
+    /// It is done.
+    Over(Outcome),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// A value, or none.
+    Value(Option<Bytes>),
+    /// A value in the place of another.
+    Swapped {
+        /// Whether it was written.
+        held: bool,
+        /// What was there.
+        previous: Option<Bytes>,
+        /// How long the value is now.
+        len: usize,
+    },
+    /// A counter.
+    Counter(i64),
+    /// The value is no number, or the sum no longer one.
+    NotANumber,
+    /// Keys, as users name them, and where the scan goes on.
+    Page {
+        /// The keys.
+        keys: Vec<Bytes>,
+        /// The stored key to go on with; none: it is at its end.
+        next: Option<Vec<u8>>,
+    },
+}
+
+/// What a command wants of one key, and how far that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The stored key.
+    pub key: Cow<'a, [u8]>,
+    /// What is wanted.
+    pub op: Op<'a>,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+impl<'a> Part<'a> {
+    /// Something that is to be asked for.
+    pub fn new(key: &'a [u8], op: Op<'a>) -> Part<'a> {
+        Part {
+            key: Cow::Borrowed(key),
+            op,
+            stage: Stage::Open,
+        }
+    }
+
+    /// Whether nothing more is to be done.
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over(_))
+    }
+
+    /// Whether it reads next, and does not write.
+    pub fn reads(&self) -> bool {
+        matches!(
+            (&self.op, &self.stage),
+            (Op::Get | Op::Scan { .. } | Op::Edit(_), Stage::Open)
+        )
+    }
+
+    /// About how many bytes its next write has.
+    pub fn weight(&self) -> usize {
+        let value = match &self.op {
+            Op::Put { value, .. } | Op::PutAbsent { value } => value.len(),
+            Op::Edit(
+                Edit::Swap(value)
+                | Edit::SwapPresent(value)
+                | Edit::Append(value)
+                | Edit::Overlay { bytes: value, .. },
+            ) => value.len(),
+            _ => 0,
+        };
+        let seen = match &self.stage {
+            Stage::Seen {
+                value: Some(value), ..
+            } => value.len() * 2,
+            _ => 0,
+        };
+        self.key.len() + value + seen + 32
+    }
+
+    /// The value that it writes next, where that is yet to be made.
+    pub fn made(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.op, &self.stage) {
+            (Op::Edit(edit), Stage::Seen { value, .. }) => match edit.next(value.as_deref()) {
+                Ok(Next::Set(value)) => value,
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Its next write, with the value that was made for it.
+    pub fn write<'s>(&'s self, made: Option<&'s [u8]>) -> Option<Write<'s>> {
+        let key = &self.key[..];
+        Some(match &self.op {
+            Op::Put { value, expiry_ms } => Write::Put {
+                key,
+                value,
+                expiry_ms: *expiry_ms,
+            },
+            Op::PutAbsent { value } => Write::CompareAndPut {
+                key,
+                expected: None,
+                value: Some(value),
+            },
+            Op::Add { delta } => Write::Add { key, delta: *delta },
+            Op::DeleteRange { limit, bound } => Write::DeleteRange {
+                start: key,
+                limit: bound.as_ref().unwrap_or(limit),
+            },
+            Op::Edit(_) => Write::CompareAndPut {
+                key,
+                expected: match &self.stage {
+                    Stage::Seen { value, .. } => value.as_deref(),
+                    _ => None,
+                },
+                value: made,
+            },
+            Op::Get | Op::Scan { .. } | Op::Asked => return None,
+        })
+    }
+
+    /// Its value was read.
+    pub fn read(&mut self, value: Option<Bytes>) -> Result<(), Error> {
+        match self.op {
+            Op::Edit(_) => return self.see(value, 0),
+            _ => self.stage = Stage::Over(Outcome::Value(value)),
+        }
+        Ok(())
+    }
+
+    /// What is there follows now, unless nothing follows from it.
+    fn see(&mut self, value: Option<Bytes>, attempts: u8) -> Result<(), Error> {
+        let Op::Edit(edit) = &self.op else {
+            return Err(UNFIT);
+        };
+        if attempts > ATTEMPTS_MAX {
+            return Err(Error::ServerIsBusy("others write this key all the time"));
+        }
+        self.stage = match edit.next(value.as_deref())? {
+            Next::Keep => Stage::Over(edit.outcome(value)),
+            Next::Set(_) => Stage::Seen { value, attempts },
+        };
+        Ok(())
+    }
+
+    /// Its write came to this.
+    pub fn written(&mut self, written: Written) -> Result<(), Error> {
+        let outcome = match (written, &self.op) {
+            (Written::Compared { held, previous }, Op::Edit(edit)) => {
+                if !held {
+                    let attempts = match self.stage {
+                        Stage::Seen { attempts, .. } => attempts + 1,
+                        _ => 0,
+                    };
+                    return self.see(previous, attempts);
+                }
+                edit.outcome(previous)
+            }
+            (Written::Compared { held, previous }, _) => Outcome::Swapped {
+                held,
+                previous,
+                len: 0,
+            },
+            (
+                Written::Done,
+                Op::DeleteRange {
+                    limit,
+                    bound: Some(bound),
+                },
+            ) => {
+                // The rest lies in the regions behind this one.
+                self.key = Cow::Owned(bound.clone());
+                self.op = Op::DeleteRange {
+                    limit: limit.clone(),
+                    bound: None,
+                };
+                return Ok(());
+            }
+            (Written::Done, _) => Outcome::Done,
+            (Written::Counter(sum), _) => Outcome::Counter(sum),
+            (Written::NotANumber, _) => Outcome::NotANumber,
+        };
+        self.stage = Stage::Over(outcome);
+        Ok(())
+    }
+
+    /// Its range is asked for no further than here.
+    pub fn bound(&mut self, region_limit: &[u8]) {
+        if let Op::Scan { limit, bound, .. } | Op::DeleteRange { limit, bound } = &mut self.op {
+            let cuts = !region_limit.is_empty() && (limit.is_empty() || region_limit < &limit[..]);
+            *bound = cuts.then(|| region_limit.to_vec());
+        }
+    }
+
+    /// These are the stored keys that a scan has found; there may be more of them before its limit.
+    pub fn page(&mut self, mut keys: Vec<Bytes>, more: bool) -> Result<(), Error> {
+        let Op::Scan { bound, .. } = &self.op else {
+            return Err(UNFIT);
+        };
+        let next = match (more, keys.last()) {
+            (true, Some(last)) => Some([last, &b"\0"[..]].concat()),
+            (true, None) => return Err(UNFIT),
+            (false, _) => bound.clone(),
+        };
+        for key in &mut keys {
+            // What tells user keys from system keys is not shown.
+            *key = key.slice(1.min(key.len())..);
+        }
+        self.stage = Stage::Over(Outcome::Page { keys, next });
+        Ok(())
+    }
+
+    /// What must be kept once it was asked for, until the answer comes.
+    pub fn park(self) -> Part<'static> {
+        match self.op {
+            // What may be asked again keeps its bytes.
+            Op::Edit(_) | Op::Scan { .. } | Op::DeleteRange { .. } => self.into_owned(),
+            _ => Part {
+                key: Cow::Borrowed(&[]),
+                op: Op::Asked,
+                stage: self.stage,
+            },
+        }
+    }
+
+    /// The same, in bytes of its own.
+    pub fn into_owned(self) -> Part<'static> {
+        let own = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        Part {
+            key: own(self.key),
+            op: match self.op {
+                Op::Get => Op::Get,
+                Op::Put { value, expiry_ms } => Op::Put {
+                    value: own(value),
+                    expiry_ms,
+                },
+                Op::PutAbsent { value } => Op::PutAbsent { value: own(value) },
+                Op::Add { delta } => Op::Add { delta },
+                Op::Edit(edit) => Op::Edit(edit.into_owned()),
+                Op::Scan {
+                    limit,
+                    count,
+                    bound,
+                } => Op::Scan {
+                    limit,
+                    count,
+                    bound,
+                },
+                Op::DeleteRange { limit, bound } => Op::DeleteRange { limit, bound },
+                Op::Asked => Op::Asked,
+            },
+            stage: self.stage,
+        }
+    }
+}
+
+/// An answer is none to what was asked.
+pub const UNFIT: Error = Error::BadRequest("an answer to something else");
