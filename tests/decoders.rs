@@ -1,14 +1,21 @@
 //! Stored bytes of the brain: what was encoded is decoded, and mutated bytes are refused or read as
 //! something, never a panic, a hang or a large allocation.
 
+use bytes::Bytes;
+use coracle::placement;
+use coracle::placement::message::{Operator, RegionStats, StoreStats, Verdict};
 use coracle::shard::entry::{self, Gathered, Said};
-use coracle::shard::ids::{Index, PeerId, RegionId, StoreId, Term};
+use coracle::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use coracle::shard::membership::Change;
+use coracle::shard::message::{PeerMessage, RaftMessage, SnapshotContent, StreamId};
 use coracle::shard::meta::{Meta, State, decode_hard_state, encode_hard_state};
 use coracle::shard::region::{Epoch, PeerInfo, Region, Role};
 use coracle::shard::request::{PeerChange, Write};
 use coracle::sim::disk::Chance;
+use coracle::wire::peer::frame::{self, Encoder, FRAME_BYTES_MAX, HEAD_BYTES};
+use coracle::wire::peer::greet;
 use coracle_engine::record::KeyRange;
+use raft::eraftpb::{self, MessageType};
 
 const ROUNDS: u64 = 200_000;
 
@@ -254,4 +261,398 @@ fn changes_of_peers_are_simple_or_joint() {
          nobody: refused, a peer to be removed is not there\n\
          all: refused, no voter would be left\n"
     );
+}
+
+/// An append as a leader sends it.
+fn append(entries: u64, bytes: usize) -> RaftMessage {
+    let peers = region().peers;
+    let mut message = eraftpb::Message {
+        to: 2,
+        from: 1,
+        term: 5,
+        log_term: 4,
+        index: 70,
+        commit: 69,
+        commit_term: 4,
+        ..Default::default()
+    };
+    message.set_msg_type(MessageType::MsgAppend);
+    let entry = |index| eraftpb::Entry {
+        term: 5,
+        index,
+        data: vec![index as u8; bytes].into(),
+        ..Default::default()
+    };
+    message.entries = (71..71 + entries).map(entry).collect::<Vec<_>>().into();
+    RaftMessage {
+        region: RegionId(7),
+        from: peers[0],
+        to: peers[1],
+        epoch: region().epoch,
+        range: None,
+        message,
+    }
+}
+
+/// A snapshot's message, with every field of its own.
+fn snapshot_message() -> RaftMessage {
+    let mut told = append(1, 3);
+    told.range = Some(region().range);
+    let message = &mut told.message;
+    message.set_msg_type(MessageType::MsgSnapshot);
+    message.context = Bytes::from_static(b"context");
+    (message.reject, message.reject_hint) = (true, 8);
+    (message.request_snapshot, message.priority) = (9, -3);
+    message.deprecated_priority = 4;
+    message.entries[0].set_entry_type(eraftpb::EntryType::EntryConfChangeV2);
+    message.entries[0].context = Bytes::from_static(b"change");
+    let snapshot = message.mut_snapshot();
+    snapshot.data = Bytes::from_static(b"data");
+    let metadata = snapshot.mut_metadata();
+    (metadata.index, metadata.term) = (80, 5);
+    let conf_state = metadata.mut_conf_state();
+    conf_state.voters = vec![1, 2, 3];
+    conf_state.learners = vec![4];
+    conf_state.voters_outgoing = vec![1, 5];
+    conf_state.learners_next = vec![5];
+    conf_state.auto_leave = true;
+    told
+}
+
+/// One of every message of placement.
+fn placement_messages() -> Vec<placement::Message> {
+    use placement::Message;
+    let (region, epoch) = (region(), region().epoch);
+    let peer = region.peers[0];
+    let verdicts = [
+        Verdict::Gone {
+            region: region.clone(),
+        },
+        Verdict::Valid,
+        Verdict::Unknown,
+        Verdict::Older,
+    ];
+    let verdicts = verdicts.map(|verdict| Message::Verdict {
+        peer: PeerId(3),
+        region: RegionId(7),
+        verdict,
+    });
+    let mut all = vec![
+        Message::Join {
+            nonce: 99,
+            address: "a.example:7400".into(),
+            shards: 4,
+            labels: vec![("zone".into(), "b".into()), ("rack".into(), "".into())],
+        },
+        Message::Joined {
+            nonce: 99,
+            cluster: ClusterId(1),
+            node: NodeId(2),
+            stores: vec![StoreId(3), StoreId(4)],
+        },
+        Message::JoinRefused {
+            nonce: 99,
+            why: "no".into(),
+        },
+        Message::StoreHeartbeat(StoreStats {
+            store: StoreId(1),
+            capacity_bytes: 2,
+            used_bytes: 3,
+            available_bytes: 4,
+            regions: 5,
+            leaders: 6,
+            sending_snapshots: 7,
+            receiving_snapshots: 8,
+            applying_snapshots: 9,
+            started_ms: 10,
+            busy: true,
+            interval_ms: 11,
+            written_bytes: 12,
+            written_keys: 13,
+            read_bytes: 14,
+            read_keys: 15,
+        }),
+        Message::StoreHeard,
+        Message::RegionHeartbeat(Box::new(RegionStats {
+            region: region.clone(),
+            leader: peer,
+            term: Term(6),
+            down_peers: vec![(PeerId(2), 1000)],
+            pending_peers: vec![PeerId(3)],
+            written_bytes: 1,
+            written_keys: 2,
+            approximate_bytes: 3,
+            approximate_keys: 4,
+            applied: Index(5),
+        })),
+        Message::Operator(Operator::ChangePeers {
+            region: RegionId(7),
+            epoch,
+            changes: vec![PeerChange::Put(peer), PeerChange::Remove(PeerId(1))],
+        }),
+        Message::Operator(Operator::TransferLeader {
+            region: RegionId(7),
+            epoch,
+            to: PeerId(2),
+        }),
+        Message::AllocateIds { count: 5, nonce: 6 },
+        Message::Allocated {
+            nonce: 6,
+            first: 100,
+            count: 5,
+        },
+        Message::ValidatePeer {
+            region: RegionId(7),
+            peer,
+            epoch,
+        },
+        Message::LocateRegion {
+            key: b"\x01key".to_vec(),
+        },
+        Message::ListRegions {
+            start: Vec::new(),
+            count: 10,
+        },
+        Message::Regions(vec![(region.clone(), Some(peer)), (region, None)]),
+        Message::NotPlacement {
+            hint: Some(StoreId(3)),
+        },
+    ];
+    all.extend(verdicts);
+    all
+}
+
+/// One of every message between shards.
+fn peer_messages() -> Vec<PeerMessage> {
+    let (region, from) = (region(), region().peers[2]);
+    let (stream, epoch) = (StreamId { boot: 3, count: 4 }, region.epoch);
+    let chunk = |len| SnapshotContent::Chunk {
+        table: 5,
+        offset: 4096,
+        bytes: vec![7; len].into(),
+    };
+    let contents = [
+        chunk(8192),
+        SnapshotContent::TableEnd { table: 5 },
+        SnapshotContent::NeedNumber,
+        SnapshotContent::Done,
+        SnapshotContent::Failed,
+    ];
+    let pieces = (0..).zip(contents);
+    let pieces = pieces.map(|(piece, content)| PeerMessage::SnapshotPiece {
+        stream,
+        piece,
+        content,
+    });
+    let mut all = vec![
+        PeerMessage::Raft(append(0, 0)),
+        PeerMessage::Raft(append(3, 100)),
+        PeerMessage::Raft(snapshot_message()),
+        PeerMessage::Gone {
+            region: region.clone(),
+            from,
+            to: PeerId(9),
+        },
+        PeerMessage::AmIGone {
+            region: region.id,
+            from,
+            epoch,
+        },
+        PeerMessage::ReadIndex {
+            region: region.id,
+            from,
+            to: PeerId(1),
+            attempt: 77,
+        },
+        PeerMessage::ReadIndexAnswer {
+            region: region.id,
+            to: PeerId(1),
+            attempt: 77,
+            index: Some(Index(5)),
+        },
+        PeerMessage::SnapshotOffer {
+            stream,
+            region,
+            clock: 5,
+            bytes: 6,
+            message: snapshot_message(),
+        },
+        PeerMessage::SnapshotPull {
+            stream,
+            piece: 1,
+            numbers: vec![10, 11, 12],
+        },
+    ];
+    all.extend(pieces);
+    all.extend(placement_messages().into_iter().map(PeerMessage::Placement));
+    all
+}
+
+/// The messages of a frame.
+fn decode_frame(bytes: &[u8]) -> Result<Vec<PeerMessage>, coracle::shard::codec::Malformed> {
+    let (head, body) = bytes.split_first_chunk::<HEAD_BYTES>().expect("a head");
+    frame::Head::decode(head)?.messages(Bytes::copy_from_slice(body))
+}
+
+#[test]
+fn messages_between_shards_survive_and_damage_is_refused() {
+    let mut encoder = Encoder::new();
+    let messages: Vec<Box<PeerMessage>> = peer_messages().into_iter().map(Box::new).collect();
+    // Each by itself, and behind something else.
+    for message in &messages {
+        let mut out = b"before".to_vec();
+        assert_eq!(encoder.encode(std::slice::from_ref(message), &mut out), 1);
+        assert_eq!(decode_frame(&out[6..]), Ok(vec![(**message).clone()]));
+    }
+    // All together.
+    let mut out = Vec::new();
+    assert_eq!(encoder.encode(&messages, &mut out), messages.len());
+    let all: Vec<PeerMessage> = messages.iter().map(|message| (**message).clone()).collect();
+    assert_eq!(decode_frame(&out), Ok(all));
+    // With damage under a sum that fits, and without.
+    let mut chance = Chance::new(0x9EE6);
+    let mut frames = vec![out];
+    for message in &messages {
+        let mut out = Vec::new();
+        encoder.encode(std::slice::from_ref(message), &mut out);
+        frames.push(out);
+    }
+    let mut understood = 0;
+    for round in 0..ROUNDS {
+        let bytes = &frames[round as usize % frames.len()];
+        let body = mutate(&bytes[HEAD_BYTES..], &mut chance);
+        let mut damaged = bytes[..HEAD_BYTES].to_vec();
+        damaged.extend_from_slice(&body);
+        if damaged != *bytes {
+            assert!(decode_frame(&damaged).is_err(), "round {round}");
+        }
+        damaged[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        damaged[4..8].copy_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        if let Ok(messages) = decode_frame(&damaged) {
+            understood += 1;
+            let messages: Vec<_> = messages.into_iter().map(Box::new).collect();
+            let mut again = Vec::new();
+            encoder.encode(&messages, &mut again);
+            assert!(again.len() <= 4 * damaged.len() + 4096, "round {round}");
+        }
+    }
+    assert!(understood > 1000, "{understood}");
+    for _ in 0..ROUNDS / 10 {
+        let head = mutate(&frames[0][..HEAD_BYTES], &mut chance);
+        if let Some(head) = head.first_chunk() {
+            let head = frame::Head::decode(head);
+            assert!(head.is_err() || head.is_ok_and(|head| head.length <= FRAME_BYTES_MAX));
+        }
+    }
+}
+
+#[test]
+fn frames_are_bounded_and_long_bytes_are_shared() {
+    let mut encoder = Encoder::new();
+    let big: Vec<Box<PeerMessage>> = (0..20)
+        .map(|_| Box::new(PeerMessage::Raft(append(1, 1 << 20))))
+        .collect();
+    let (mut rest, mut frames) = (&big[..], 0);
+    while !rest.is_empty() {
+        let mut out = Vec::new();
+        let taken = encoder.encode(rest, &mut out);
+        assert!(out.len() <= FRAME_BYTES_MAX);
+        assert_eq!(decode_frame(&out).map(|messages| messages.len()), Ok(taken));
+        rest = &rest[taken..];
+        frames += 1;
+    }
+    assert_eq!(frames, 2);
+    // What no frame holds is passed over.
+    let piece = |len| {
+        Box::new(PeerMessage::SnapshotPiece {
+            stream: StreamId { boot: 1, count: 1 },
+            piece: 0,
+            content: SnapshotContent::Chunk {
+                table: 1,
+                offset: 0,
+                bytes: vec![7; len].into(),
+            },
+        })
+    };
+    let mut out = Vec::new();
+    assert_eq!(encoder.encode(&[piece(FRAME_BYTES_MAX)], &mut out), 1);
+    assert_eq!(out, b"");
+    assert_eq!(
+        encoder.encode(&[piece(FRAME_BYTES_MAX), piece(1 << 20)], &mut out),
+        2
+    );
+    let (head, body) = out.split_first_chunk::<HEAD_BYTES>().expect("a head");
+    let body = Bytes::copy_from_slice(body);
+    let messages = frame::Head::decode(head)
+        .expect("a head")
+        .messages(body.clone());
+    let [PeerMessage::SnapshotPiece { content, .. }] = &messages.expect("sound")[..] else {
+        panic!("the piece that fits");
+    };
+    let SnapshotContent::Chunk { bytes, .. } = content else {
+        panic!("a chunk");
+    };
+    assert!(body.as_ptr_range().contains(&bytes.as_ptr()), "not copied");
+}
+
+#[test]
+fn greetings_of_shards_survive_and_damage_is_refused() {
+    let hello = greet::Hello::new(ClusterId(7), StoreId(3), StoreId(4));
+    let answer = hello.judge(ClusterId(8), StoreId(4));
+    let mut chance = Chance::new(0x6EE7);
+    for _ in 0..ROUNDS {
+        let bytes = mutate(&hello.encode(), &mut chance);
+        if let Some(bytes) = bytes.first_chunk() {
+            let decoded = greet::Hello::decode(bytes);
+            assert!(decoded.is_err() || decoded == Ok(hello));
+        }
+        if let Ok(Some((decoded, length))) =
+            greet::Answer::decode(&mutate(&answer.encode(), &mut chance))
+        {
+            assert_eq!((decoded, length), (answer.clone(), answer.encode().len()));
+        }
+    }
+}
+
+/// How long an append takes from a message to bytes and back; printed on demand.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn measure_appends() {
+    let mut encoder = Encoder::new();
+    for (count, entries, bytes) in [
+        (1, 1, 128),
+        (16, 1, 128),
+        (16, 8, 128),
+        (1, 1, 4096),
+        (64, 0, 0),
+    ] {
+        let messages: Vec<Box<PeerMessage>> = (0..count)
+            .map(|_| Box::new(PeerMessage::Raft(append(entries, bytes))))
+            .collect();
+        let (mut out, mut best) = (Vec::new(), [u128::MAX; 2]);
+        for _ in 0..200 {
+            let start = std::time::Instant::now();
+            for _ in 0..20 {
+                out.clear();
+                encoder.encode(&messages, &mut out);
+            }
+            best[0] = best[0].min(start.elapsed().as_nanos() / 20 / count);
+            let (head, body) = out.split_first_chunk::<HEAD_BYTES>().expect("a head");
+            let body = Bytes::copy_from_slice(body);
+            let head = frame::Head::decode(head).expect("a head");
+            let start = std::time::Instant::now();
+            for _ in 0..20 {
+                let messages = head.messages(body.clone()).expect("sound");
+                std::hint::black_box(messages);
+            }
+            best[1] = best[1].min(start.elapsed().as_nanos() / 20 / count);
+        }
+        println!(
+            "{count} messages of {entries} entries of {bytes} bytes: {} bytes each, encode {} ns, decode {} ns",
+            out.len() as u128 / count,
+            best[0],
+            best[1]
+        );
+    }
 }

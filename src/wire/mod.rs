@@ -4,3 +4,5 @@
 //! that comes in can panic.
 
 pub mod resp; // what Redis clients speak
+pub(crate) mod form; // the brain's nouns as they are sent
+pub mod peer; // what shards say to each other

@@ -1,0 +1,499 @@
+//! Placement's messages as they are sent.
+
+use rkyv::{Archive, Serialize};
+
+use crate::placement::codec::NODE_PARTS_MAX;
+use crate::placement::message::{Message, Operator, RegionStats, StoreStats, Verdict};
+use crate::shard::codec::Malformed;
+use crate::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use crate::wire::form::{
+    EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Source, Text, peer_changes,
+};
+
+/// No name, address or reason is longer.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Any of placement's messages.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) enum PlacementForm<'a> {
+    Join {
+        nonce: u64,
+        address: Text<'a>,
+        shards: u16,
+        labels: Vec<(Text<'a>, Text<'a>)>,
+    },
+    Joined {
+        nonce: u64,
+        cluster: u64,
+        node: u64,
+        stores: Vec<u64>,
+    },
+    JoinRefused {
+        nonce: u64,
+        why: Text<'a>,
+    },
+    StoreHeartbeat(StoreStatsForm),
+    StoreHeard,
+    RegionHeartbeat(RegionStatsForm<'a>),
+    Operator(OperatorForm),
+    AllocateIds {
+        count: u32,
+        nonce: u64,
+    },
+    Allocated {
+        nonce: u64,
+        first: u64,
+        count: u32,
+    },
+    ValidatePeer {
+        region: u64,
+        peer: PeerForm,
+        epoch: EpochForm,
+    },
+    Verdict {
+        peer: u64,
+        region: u64,
+        verdict: VerdictForm<'a>,
+    },
+    LocateRegion {
+        key: Octets<'a>,
+    },
+    ListRegions {
+        start: Octets<'a>,
+        count: u32,
+    },
+    Regions(Vec<(RegionForm<'a>, Option<PeerForm>)>),
+    NotPlacement {
+        hint: Option<u64>,
+    },
+}
+
+/// How a store is.
+#[derive(Clone, Copy, Debug, Archive, Serialize)]
+pub(crate) struct StoreStatsForm {
+    store: u64,
+    capacity_bytes: u64,
+    used_bytes: u64,
+    available_bytes: u64,
+    regions: u32,
+    leaders: u32,
+    sending_snapshots: u32,
+    receiving_snapshots: u32,
+    applying_snapshots: u32,
+    started_ms: u64,
+    busy: bool,
+    interval_ms: u64,
+    written_bytes: u64,
+    written_keys: u64,
+    read_bytes: u64,
+    read_keys: u64,
+}
+
+/// How a region is.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) struct RegionStatsForm<'a> {
+    region: RegionForm<'a>,
+    leader: PeerForm,
+    term: u64,
+    down_peers: Vec<(u64, u64)>,
+    pending_peers: Vec<u64>,
+    written_bytes: u64,
+    written_keys: u64,
+    approximate_bytes: u64,
+    approximate_keys: u64,
+    applied: u64,
+}
+
+/// What the leader of a region should do.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) enum OperatorForm {
+    ChangePeers {
+        region: u64,
+        epoch: EpochForm,
+        changes: Vec<PeerChangeForm>,
+    },
+    TransferLeader {
+        region: u64,
+        epoch: EpochForm,
+        to: u64,
+    },
+}
+
+/// What placement knows of a peer.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) enum VerdictForm<'a> {
+    Gone { region: RegionForm<'a> },
+    Valid,
+    Unknown,
+    Older,
+}
+
+impl<'a> From<&'a Message> for PlacementForm<'a> {
+    fn from(message: &'a Message) -> PlacementForm<'a> {
+        match message {
+            Message::Join {
+                nonce,
+                address,
+                shards,
+                labels,
+            } => PlacementForm::Join {
+                nonce: *nonce,
+                address: Text(address),
+                shards: *shards,
+                labels: labels
+                    .iter()
+                    .map(|(name, value)| (Text(name), Text(value)))
+                    .collect(),
+            },
+            Message::Joined {
+                nonce,
+                cluster,
+                node,
+                stores,
+            } => PlacementForm::Joined {
+                nonce: *nonce,
+                cluster: cluster.0,
+                node: node.0,
+                stores: stores.iter().map(|store| store.0).collect(),
+            },
+            Message::JoinRefused { nonce, why } => PlacementForm::JoinRefused {
+                nonce: *nonce,
+                why: Text(why),
+            },
+            Message::StoreHeartbeat(stats) => PlacementForm::StoreHeartbeat(stats.into()),
+            Message::StoreHeard => PlacementForm::StoreHeard,
+            Message::RegionHeartbeat(stats) => {
+                PlacementForm::RegionHeartbeat(RegionStatsForm::from(&**stats))
+            }
+            Message::Operator(operator) => PlacementForm::Operator(operator.into()),
+            Message::AllocateIds { count, nonce } => PlacementForm::AllocateIds {
+                count: *count,
+                nonce: *nonce,
+            },
+            Message::Allocated {
+                nonce,
+                first,
+                count,
+            } => PlacementForm::Allocated {
+                nonce: *nonce,
+                first: *first,
+                count: *count,
+            },
+            Message::ValidatePeer {
+                region,
+                peer,
+                epoch,
+            } => PlacementForm::ValidatePeer {
+                region: region.0,
+                peer: peer.into(),
+                epoch: (*epoch).into(),
+            },
+            Message::Verdict {
+                peer,
+                region,
+                verdict,
+            } => PlacementForm::Verdict {
+                peer: peer.0,
+                region: region.0,
+                verdict: match verdict {
+                    Verdict::Gone { region } => VerdictForm::Gone {
+                        region: region.into(),
+                    },
+                    Verdict::Valid => VerdictForm::Valid,
+                    Verdict::Unknown => VerdictForm::Unknown,
+                    Verdict::Older => VerdictForm::Older,
+                },
+            },
+            Message::LocateRegion { key } => PlacementForm::LocateRegion { key: Octets(key) },
+            Message::ListRegions { start, count } => PlacementForm::ListRegions {
+                start: Octets(start),
+                count: *count,
+            },
+            Message::Regions(regions) => PlacementForm::Regions(
+                regions
+                    .iter()
+                    .map(|(region, leader)| (region.into(), leader.as_ref().map(PeerForm::from)))
+                    .collect(),
+            ),
+            Message::NotPlacement { hint } => PlacementForm::NotPlacement {
+                hint: hint.map(|store| store.0),
+            },
+        }
+    }
+}
+
+impl ArchivedPlacementForm<'_> {
+    /// The message.
+    pub fn get(&self, source: &Source<'_>) -> Result<Message, Malformed> {
+        use ArchivedPlacementForm as Form;
+        Ok(match self {
+            Form::Join {
+                nonce,
+                address,
+                shards,
+                labels,
+            } => Message::Join {
+                nonce: nonce.to_native(),
+                address: address.get(TEXT_BYTES_MAX)?,
+                shards: shards.to_native(),
+                labels: few(labels, NODE_PARTS_MAX)?
+                    .iter()
+                    .map(|label| Ok((label.0.get(TEXT_BYTES_MAX)?, label.1.get(TEXT_BYTES_MAX)?)))
+                    .collect::<Result<_, Malformed>>()?,
+            },
+            Form::Joined {
+                nonce,
+                cluster,
+                node,
+                stores,
+            } => Message::Joined {
+                nonce: nonce.to_native(),
+                cluster: ClusterId(cluster.to_native()),
+                node: NodeId(node.to_native()),
+                stores: few(stores, NODE_PARTS_MAX)?
+                    .iter()
+                    .map(|store| StoreId(store.to_native()))
+                    .collect(),
+            },
+            Form::JoinRefused { nonce, why } => Message::JoinRefused {
+                nonce: nonce.to_native(),
+                why: why.get(TEXT_BYTES_MAX)?,
+            },
+            Form::StoreHeartbeat(stats) => Message::StoreHeartbeat(stats.get()),
+            Form::StoreHeard => Message::StoreHeard,
+            Form::RegionHeartbeat(stats) => Message::RegionHeartbeat(Box::new(stats.get(source)?)),
+            Form::Operator(operator) => Message::Operator(operator.get()?),
+            Form::AllocateIds { count, nonce } => Message::AllocateIds {
+                count: count.to_native(),
+                nonce: nonce.to_native(),
+            },
+            Form::Allocated {
+                nonce,
+                first,
+                count,
+            } => Message::Allocated {
+                nonce: nonce.to_native(),
+                first: first.to_native(),
+                count: count.to_native(),
+            },
+            Form::ValidatePeer {
+                region,
+                peer,
+                epoch,
+            } => Message::ValidatePeer {
+                region: RegionId(region.to_native()),
+                peer: peer.get()?,
+                epoch: epoch.get(),
+            },
+            Form::Verdict {
+                peer,
+                region,
+                verdict,
+            } => Message::Verdict {
+                peer: PeerId(peer.to_native()),
+                region: RegionId(region.to_native()),
+                verdict: match verdict {
+                    ArchivedVerdictForm::Gone { region } => Verdict::Gone {
+                        region: region.get(source)?,
+                    },
+                    ArchivedVerdictForm::Valid => Verdict::Valid,
+                    ArchivedVerdictForm::Unknown => Verdict::Unknown,
+                    ArchivedVerdictForm::Older => Verdict::Older,
+                },
+            },
+            Form::LocateRegion { key } => Message::LocateRegion {
+                key: source.key(key)?,
+            },
+            Form::ListRegions { start, count } => Message::ListRegions {
+                start: source.key(start)?,
+                count: count.to_native(),
+            },
+            Form::Regions(regions) => Message::Regions(
+                regions
+                    .iter()
+                    .map(|pair| {
+                        let leader = pair.1.as_ref().map(|leader| leader.get()).transpose()?;
+                        Ok((pair.0.get(source)?, leader))
+                    })
+                    .collect::<Result<_, Malformed>>()?,
+            ),
+            Form::NotPlacement { hint } => Message::NotPlacement {
+                hint: hint.as_ref().map(|store| StoreId(store.to_native())),
+            },
+        })
+    }
+}
+
+/// A list of at most so many.
+fn few<T>(list: &[T], most: usize) -> Result<&[T], Malformed> {
+    match list.len() > most {
+        true => Err(Malformed("too many")),
+        false => Ok(list),
+    }
+}
+
+impl From<&StoreStats> for StoreStatsForm {
+    fn from(stats: &StoreStats) -> StoreStatsForm {
+        StoreStatsForm {
+            store: stats.store.0,
+            capacity_bytes: stats.capacity_bytes,
+            used_bytes: stats.used_bytes,
+            available_bytes: stats.available_bytes,
+            regions: stats.regions,
+            leaders: stats.leaders,
+            sending_snapshots: stats.sending_snapshots,
+            receiving_snapshots: stats.receiving_snapshots,
+            applying_snapshots: stats.applying_snapshots,
+            started_ms: stats.started_ms,
+            busy: stats.busy,
+            interval_ms: stats.interval_ms,
+            written_bytes: stats.written_bytes,
+            written_keys: stats.written_keys,
+            read_bytes: stats.read_bytes,
+            read_keys: stats.read_keys,
+        }
+    }
+}
+
+impl ArchivedStoreStatsForm {
+    fn get(&self) -> StoreStats {
+        StoreStats {
+            store: StoreId(self.store.to_native()),
+            capacity_bytes: self.capacity_bytes.to_native(),
+            used_bytes: self.used_bytes.to_native(),
+            available_bytes: self.available_bytes.to_native(),
+            regions: self.regions.to_native(),
+            leaders: self.leaders.to_native(),
+            sending_snapshots: self.sending_snapshots.to_native(),
+            receiving_snapshots: self.receiving_snapshots.to_native(),
+            applying_snapshots: self.applying_snapshots.to_native(),
+            started_ms: self.started_ms.to_native(),
+            busy: self.busy,
+            interval_ms: self.interval_ms.to_native(),
+            written_bytes: self.written_bytes.to_native(),
+            written_keys: self.written_keys.to_native(),
+            read_bytes: self.read_bytes.to_native(),
+            read_keys: self.read_keys.to_native(),
+        }
+    }
+}
+
+impl<'a> From<&'a RegionStats> for RegionStatsForm<'a> {
+    fn from(stats: &'a RegionStats) -> RegionStatsForm<'a> {
+        RegionStatsForm {
+            region: (&stats.region).into(),
+            leader: (&stats.leader).into(),
+            term: stats.term.0,
+            down_peers: stats
+                .down_peers
+                .iter()
+                .map(|(peer, ms)| (peer.0, *ms))
+                .collect(),
+            pending_peers: stats.pending_peers.iter().map(|peer| peer.0).collect(),
+            written_bytes: stats.written_bytes,
+            written_keys: stats.written_keys,
+            approximate_bytes: stats.approximate_bytes,
+            approximate_keys: stats.approximate_keys,
+            applied: stats.applied.0,
+        }
+    }
+}
+
+impl ArchivedRegionStatsForm<'_> {
+    fn get(&self, source: &Source<'_>) -> Result<RegionStats, Malformed> {
+        Ok(RegionStats {
+            region: self.region.get(source)?,
+            leader: self.leader.get()?,
+            term: Term(self.term.to_native()),
+            down_peers: self
+                .down_peers
+                .iter()
+                .map(|down| (PeerId(down.0.to_native()), down.1.to_native()))
+                .collect(),
+            pending_peers: self
+                .pending_peers
+                .iter()
+                .map(|peer| PeerId(peer.to_native()))
+                .collect(),
+            written_bytes: self.written_bytes.to_native(),
+            written_keys: self.written_keys.to_native(),
+            approximate_bytes: self.approximate_bytes.to_native(),
+            approximate_keys: self.approximate_keys.to_native(),
+            applied: Index(self.applied.to_native()),
+        })
+    }
+}
+
+impl From<&Operator> for OperatorForm {
+    fn from(operator: &Operator) -> OperatorForm {
+        match operator {
+            Operator::ChangePeers {
+                region,
+                epoch,
+                changes,
+            } => OperatorForm::ChangePeers {
+                region: region.0,
+                epoch: (*epoch).into(),
+                changes: changes.iter().map(PeerChangeForm::from).collect(),
+            },
+            Operator::TransferLeader { region, epoch, to } => OperatorForm::TransferLeader {
+                region: region.0,
+                epoch: (*epoch).into(),
+                to: to.0,
+            },
+        }
+    }
+}
+
+impl ArchivedOperatorForm {
+    fn get(&self) -> Result<Operator, Malformed> {
+        Ok(match self {
+            ArchivedOperatorForm::ChangePeers {
+                region,
+                epoch,
+                changes,
+            } => Operator::ChangePeers {
+                region: RegionId(region.to_native()),
+                epoch: epoch.get(),
+                changes: peer_changes(changes)?,
+            },
+            ArchivedOperatorForm::TransferLeader { region, epoch, to } => {
+                Operator::TransferLeader {
+                    region: RegionId(region.to_native()),
+                    epoch: epoch.get(),
+                    to: PeerId(to.to_native()),
+                }
+            }
+        })
+    }
+}
+
+/// About how many bytes a message has where it is archived; no fewer than it really has.
+pub fn weight(message: &Message) -> usize {
+    let region = |region: &crate::shard::region::Region| {
+        128 + region.range.start.len() + region.range.limit.len() + region.peers.len() * 24
+    };
+    512 + match message {
+        Message::Join {
+            address, labels, ..
+        } => {
+            let labels = labels
+                .iter()
+                .map(|(name, value)| name.len() + value.len() + 32);
+            address.len() + labels.sum::<usize>()
+        }
+        Message::Joined { stores, .. } => stores.len() * 8,
+        Message::JoinRefused { why, .. } => why.len(),
+        Message::RegionHeartbeat(stats) => {
+            region(&stats.region) + stats.down_peers.len() * 16 + stats.pending_peers.len() * 8
+        }
+        Message::Operator(Operator::ChangePeers { changes, .. }) => changes.len() * 32,
+        Message::Verdict {
+            verdict: Verdict::Gone { region: gone },
+            ..
+        } => region(gone),
+        Message::LocateRegion { key } | Message::ListRegions { start: key, .. } => key.len(),
+        Message::Regions(regions) => regions.iter().map(|(held, _)| region(held) + 32).sum(),
+        _ => 0,
+    }
+}
