@@ -352,3 +352,37 @@ pub(crate) fn peer_changes(
         false => changes.iter().map(ArchivedPeerChangeForm::get).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_named_twice_are_not_copied_twice() {
+        let bytes = [7; 1000];
+        let mut out = Vec::new();
+        let forms: Vec<Octets<'_>> = (0..100).map(|_| Octets(&bytes)).collect();
+        archive(&forms, &mut out, &mut Arena::new()).unwrap();
+        let copied = |archived: &[u8]| {
+            let spans = access::<rkyv::vec::ArchivedVec<ArchivedSpan>>(archived).unwrap();
+            let source = Source::new(archived);
+            spans
+                .iter()
+                .map(|span| source.bytes(span))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let honest = copied(&out).unwrap();
+        assert!(honest.iter().all(|copy| copy[..] == bytes));
+        // The spans lie behind the bytes: now each names almost everything.
+        let spans = out.len() - 8 - 100 * 8;
+        for span in out[spans..spans + 800].chunks_mut(8) {
+            span[..4].fill(0);
+            span[4..].copy_from_slice(&90_000u32.to_le_bytes());
+        }
+        assert_eq!(copied(&out), Err(Malformed("bytes that are named twice")));
+        for span in out[spans..spans + 800].chunks_mut(8) {
+            span.fill(0xFF);
+        }
+        assert_eq!(copied(&out), Err(Malformed("bytes outside the archive")));
+    }
+}
