@@ -822,6 +822,12 @@ fn answers_to_clients_survive_and_damage_is_refused() {
         let frame = out.split_off(6);
         assert_eq!(native::frame::length(&frame), Ok(Some(frame.len())));
         let answered = Answered::decode(&Bytes::from(frame.clone()));
+        if let Err(error) = &response {
+            // Passed on, it is still the same error, if in other words.
+            let again = Error::from(Failure::from(error));
+            assert_eq!(again.number(), error.number());
+            assert_eq!(Failure::from(&again).route, Failure::from(error).route);
+        }
         let expected = Answered {
             id: 77,
             result: response.map_err(|error| Failure::from(&error)),
@@ -939,5 +945,56 @@ fn measure_appends() {
             best[0],
             best[1]
         );
+    }
+}
+
+/// How long a simple command takes from bytes to the brain's door, and its answer to bytes.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn measure_commands() {
+    let mut cursors = Cursors::new();
+    for (text, answer) in [
+        (
+            &b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000001\r\n"[..],
+            Answer::Value(Some(vec![7; 64].into())),
+        ),
+        (
+            b"*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000001\r\n$8\r\nxxxxxxxx\r\n",
+            Answer::Written(Written::Done),
+        ),
+        (
+            b"*2\r\n$4\r\nINCR\r\n$16\r\nkey:000000000001\r\n",
+            Answer::Written(Written::Counter(12345)),
+        ),
+        (b"*1\r\n$4\r\nPING\r\n", Answer::Done),
+    ] {
+        let bytes = text.repeat(16);
+        let (mut parser, mut session) = (Parser::new(), Session::new(1, String::new()));
+        let (mut out, mut best) = (Vec::new(), u128::MAX);
+        for _ in 0..2000 {
+            out.clear();
+            let start = std::time::Instant::now();
+            let mut rest = &bytes[..];
+            while let Ok(Parsed::Command { consumed }) = parser.parse(rest) {
+                let facts = Facts {
+                    wall_ms: 1,
+                    keys: 0,
+                    cursors: &cursors,
+                    may_flush: false,
+                };
+                if let Told::Plan(plan) = session.handle(parser.args(rest), facts, &mut out) {
+                    plan.ask(|body| {
+                        std::hint::black_box(body);
+                    });
+                    let mut parked = std::hint::black_box(plan.park());
+                    parked.take(Ok(answer.clone()));
+                    parked.write(&mut cursors, &mut Writer::new(&mut out, Version::V2));
+                }
+                rest = &rest[consumed..];
+            }
+            best = best.min(start.elapsed().as_nanos() / 16);
+        }
+        println!("{}: {best} ns", text.escape_ascii());
     }
 }

@@ -85,6 +85,33 @@ impl From<&Error> for Failure {
     }
 }
 
+impl From<Failure> for Error {
+    /// The error that a request met elsewhere, for whoever passed it on. Its words are not carried over.
+    fn from(failure: Failure) -> Error {
+        match (failure.number, failure.route) {
+            (1, Route::Leader { region, leader }) => Error::NotLeader { region, leader },
+            (2, Route::Regions(current)) => Error::EpochNotMatch { current },
+            (3, Route::NotHere(region)) => Error::RegionNotFound(region),
+            (4, Route::Outside { region, key }) => Error::KeyNotInRegion { region, key },
+            (5, Route::NotHere(region)) => Error::RegionMoved(region),
+            (6, Route::Store(store)) => Error::StoreNotMatch { store },
+            (7, _) => Error::StaleCommand,
+            (8, _) => Error::ServerIsBusy("the store that it was passed on to"),
+            (9, _) => Error::DiskFull,
+            (10, Route::Limit { bytes, limit }) => Error::TooLarge {
+                what: "something",
+                bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            },
+            (12, _) => Error::SessionExpired,
+            (13, _) => Error::Corrupt(failure.text),
+            (14, _) => Error::BadRequest("it was refused where it was passed on to"),
+            // An error that is not known here says nothing about what was done.
+            _ => Error::Undetermined,
+        }
+    }
+}
+
 /// An error in words, as many as are sent.
 fn told(error: &Error) -> String {
     let mut text = error.to_string();

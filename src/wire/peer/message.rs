@@ -6,8 +6,8 @@ use crate::shard::codec::Malformed;
 use crate::shard::ids::{Index, PeerId, RegionId};
 use crate::shard::message::{PeerMessage, SnapshotContent, StreamId};
 use crate::wire::form::{EpochForm, Octets, PeerForm, RegionForm, Source};
+use crate::wire::placement::{self, PlacementForm};
 
-use super::placement::{self, PlacementForm};
 use super::raft::{self, RaftForm};
 
 /// A snapshot's name.

@@ -2,6 +2,5 @@
 
 pub mod greet; // who is there, and who is wanted
 mod raft; // raft's messages, field by field
-mod placement; // placement's messages
 mod message; // every message
 pub mod frame; // messages become frames

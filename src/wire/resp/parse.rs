@@ -264,7 +264,35 @@ impl Parser {
         }
     }
 
+    /// The number of a header that is short and all there, as almost every one is.
+    fn short(&mut self, input: &[u8]) -> Option<usize> {
+        let line = input.get(self.at + 1..)?;
+        let mut number = 0;
+        for (place, byte) in line.iter().take(8).enumerate() {
+            match byte {
+                b'0'..=b'9' => number = number * 10 + usize::from(byte - b'0'),
+                b'\r' if place > 0 && place + 1 < line.len() => {
+                    if place > 1 && line[0] == b'0' {
+                        return None;
+                    }
+                    self.at += place + 3;
+                    return Some(number);
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
     fn count(&mut self, input: &[u8]) -> Result<Option<u32>, ProtocolError> {
+        if self.searched <= self.at
+            && let Some(count) = self.short(input)
+        {
+            return match count as i64 <= WORDS_MAX {
+                true => Ok(Some(count as u32)),
+                false => Err(ProtocolError::Count),
+            };
+        }
         let Some(line) = self.header(input, ProtocolError::BigCount)? else {
             return Ok(None);
         };
@@ -280,10 +308,20 @@ impl Parser {
             Some(b'$') => {}
             Some(byte) => return Err(ProtocolError::ExpectedDollar(*byte)),
         }
-        let Some(line) = self.header(input, ProtocolError::BigLength)? else {
-            return Ok(None);
+        let short = match self.searched <= self.at {
+            true => self.short(input),
+            false => None,
         };
-        match number::parse(line).and_then(|length| usize::try_from(length).ok()) {
+        let length = match short {
+            Some(length) => Some(length),
+            None => {
+                let Some(line) = self.header(input, ProtocolError::BigLength)? else {
+                    return Ok(None);
+                };
+                number::parse(line).and_then(|length| usize::try_from(length).ok())
+            }
+        };
+        match length {
             Some(length) if length > COMMAND_BYTES_MAX => Err(ProtocolError::Length),
             Some(length) if self.at + length + 2 > COMMAND_BYTES_MAX => {
                 Err(ProtocolError::BigCommand)

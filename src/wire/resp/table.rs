@@ -59,10 +59,27 @@ pub struct Entry {
     pub arity: i8,
     /// Which one it is.
     pub name: Name,
+    /// The text as a number, in the same order.
+    packed: u128,
 }
 
 const fn entry(text: &'static str, arity: i8, name: Name) -> Entry {
-    Entry { text, arity, name }
+    Entry {
+        text,
+        arity,
+        name,
+        packed: pack(text.as_bytes()),
+    }
+}
+
+/// A name as a number: names compare as their numbers do.
+const fn pack(name: &[u8]) -> u128 {
+    let (mut packed, mut place) = (0, 0);
+    while place < name.len() {
+        packed |= (name[place].to_ascii_lowercase() as u128) << (120 - 8 * place);
+        place += 1;
+    }
+    packed
 }
 
 /// All commands by their names.
@@ -119,12 +136,14 @@ const NAME_BYTES_MAX: usize = 9;
 impl Entry {
     /// The command of this name, in letters of any size.
     pub fn find(name: &[u8]) -> Option<&'static Entry> {
-        let mut small = [0; NAME_BYTES_MAX];
-        let small = small.get_mut(..name.len())?;
-        small.copy_from_slice(name);
-        small.make_ascii_lowercase();
-        let place = TABLE.binary_search_by(|entry| entry.text.as_bytes().cmp(small));
-        place.ok().map(|place| &TABLE[place])
+        if name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let packed = pack(name);
+        let place = TABLE.partition_point(|entry| entry.packed < packed);
+        TABLE
+            .get(place)
+            .filter(|entry| entry.packed == packed && entry.text.len() == name.len())
     }
 
     /// Whether it takes so many words.
@@ -151,6 +170,7 @@ mod tests {
             }
         }
         assert!(Entry::find(b"").is_none());
+        assert!(Entry::find(b"get\0").is_none());
         assert!(Entry::find(b"nosuchcommandanywhere").is_none());
     }
 }
