@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use coracle::placement;
-use coracle::placement::message::{Operator, RegionStats, StoreStats, Verdict};
+use coracle::placement::message::{NodeInfo, Operator, RegionStats, StoreStats, Verdict};
 use coracle::shard::entry::{self, Gathered, Said};
 use coracle::shard::error::Error;
 use coracle::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
@@ -384,7 +384,17 @@ fn placement_messages() -> Vec<placement::Message> {
             read_bytes: 14,
             read_keys: 15,
         }),
-        Message::StoreHeard,
+        Message::StoreHeard { nodes: 9 },
+        Message::ListNodes,
+        Message::Nodes(
+            3,
+            vec![NodeInfo {
+                node: NodeId(1),
+                address: "127.0.0.1:7400".into(),
+                stores: vec![StoreId(2), StoreId(3)],
+                labels: vec![("zone".into(), "a".into())],
+            }],
+        ),
         Message::RegionHeartbeat(Box::new(RegionStats {
             region: region.clone(),
             leader: peer,

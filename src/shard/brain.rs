@@ -159,6 +159,16 @@ impl Shard {
                 || !self.core.own.is_empty())
     }
 
+    /// The region here that holds a key.
+    pub fn region_at(&self, key: &[u8]) -> Option<&Region> {
+        let below = self
+            .routes
+            .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)));
+        let (_, region) = below.last()?;
+        let region = self.peers[region].region();
+        region.range.contains(key).then_some(region)
+    }
+
     /// How all peers stand.
     pub fn statuses(&self) -> Vec<PeerStatus> {
         self.peers
@@ -313,20 +323,9 @@ impl Shard {
             }
             (_, Some((region, epoch))) => Ok((region, Some(epoch))),
             (body, None) => {
-                let key: &[u8] = match body {
-                    Body::Write(writes) => writes.first().map_or(&[], |write| write.key()),
-                    Body::Get { key, .. } => key,
-                    Body::MultiGet { keys, .. } => keys.first().copied().unwrap_or_default(),
-                    Body::Scan { start, .. } => start,
-                    _ => &[],
-                };
-                let holder = self
-                    .routes
-                    .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)));
-                let found = holder.last().map(|(_, region)| *region);
-                let found = found.filter(|region| self.peers[region].region().range.contains(key));
+                let found = self.region_at(body.key());
                 found
-                    .map(|region| (region, None))
+                    .map(|region| (region.id, None))
                     .ok_or(Error::RegionNotFound(RegionId(0)))
             }
         }

@@ -113,7 +113,11 @@ impl Shard {
                 _ => &[],
             };
             match found(&mut self.core, region, info, entry) {
-                Ok(peer) => self.enter(Box::new(peer)),
+                Ok(mut peer) => {
+                    // Nobody else can lead: no need to wait for anybody.
+                    let _ = peer.node.campaign();
+                    self.enter(Box::new(peer));
+                }
                 Err(refused) => {
                     let why = format!("the first records were refused: {refused}");
                     return self.core.stop(why);

@@ -71,6 +71,32 @@ pub enum Body<'a> {
     Placement(&'a placement::Message),
 }
 
+impl<'a> Body<'a> {
+    /// The key by which it finds its region.
+    pub fn key(&self) -> &'a [u8] {
+        match self {
+            Body::Write(writes) => writes.first().map_or(&[], |write| write.key()),
+            Body::Get { key, .. } => key,
+            Body::MultiGet { keys, .. } => keys.first().copied().unwrap_or_default(),
+            Body::Scan { start, .. } => start,
+            Body::TransferLeader { .. } | Body::ChangePeers { .. } | Body::Placement(_) => &[],
+        }
+    }
+
+    /// The region, where it is known by its number alone.
+    pub fn region(&self) -> Option<RegionId> {
+        match self {
+            Body::TransferLeader { region, .. } | Body::ChangePeers { region, .. } => Some(*region),
+            _ => None,
+        }
+    }
+
+    /// Whether it may leave something behind: then a lost answer leaves that open.
+    pub fn writes(&self) -> bool {
+        matches!(self, Body::Write(_) | Body::ChangePeers { .. })
+    }
+}
+
 /// One change of the peers of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerChange {

@@ -1,13 +1,15 @@
 //! Placement's messages as they are sent.
 
+use rkyv::tuple::ArchivedTuple2;
 use rkyv::{Archive, Serialize};
 
 use crate::placement::codec::NODE_PARTS_MAX;
-use crate::placement::message::{Message, Operator, RegionStats, StoreStats, Verdict};
+use crate::placement::message::{Message, NodeInfo, Operator, RegionStats, StoreStats, Verdict};
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::wire::form::{
-    EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Source, Text, peer_changes,
+    ArchivedText, EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Source, Text,
+    peer_changes,
 };
 
 /// No name, address or reason is longer.
@@ -33,7 +35,11 @@ pub(crate) enum PlacementForm<'a> {
         why: Text<'a>,
     },
     StoreHeartbeat(StoreStatsForm),
-    StoreHeard,
+    StoreHeard {
+        nodes: u64,
+    },
+    ListNodes,
+    Nodes(u64, Vec<NodeForm<'a>>),
     RegionHeartbeat(RegionStatsForm<'a>),
     Operator(OperatorForm),
     AllocateIds {
@@ -66,6 +72,15 @@ pub(crate) enum PlacementForm<'a> {
     NotPlacement {
         hint: Option<u64>,
     },
+}
+
+/// A process, and where it is reached.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) struct NodeForm<'a> {
+    node: u64,
+    address: Text<'a>,
+    stores: Vec<u64>,
+    labels: Vec<(Text<'a>, Text<'a>)>,
 }
 
 /// How a store is.
@@ -161,7 +176,11 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
                 why: Text(why),
             },
             Message::StoreHeartbeat(stats) => PlacementForm::StoreHeartbeat(stats.into()),
-            Message::StoreHeard => PlacementForm::StoreHeard,
+            Message::StoreHeard { nodes } => PlacementForm::StoreHeard { nodes: *nodes },
+            Message::ListNodes => PlacementForm::ListNodes,
+            Message::Nodes(version, nodes) => {
+                PlacementForm::Nodes(*version, nodes.iter().map(NodeForm::from).collect())
+            }
             Message::RegionHeartbeat(stats) => {
                 PlacementForm::RegionHeartbeat(RegionStatsForm::from(&**stats))
             }
@@ -236,10 +255,7 @@ impl ArchivedPlacementForm<'_> {
                 nonce: nonce.to_native(),
                 address: address.get(TEXT_BYTES_MAX)?,
                 shards: shards.to_native(),
-                labels: few(labels, NODE_PARTS_MAX)?
-                    .iter()
-                    .map(|label| Ok((label.0.get(TEXT_BYTES_MAX)?, label.1.get(TEXT_BYTES_MAX)?)))
-                    .collect::<Result<_, Malformed>>()?,
+                labels: named(labels)?,
             },
             Form::Joined {
                 nonce,
@@ -260,7 +276,17 @@ impl ArchivedPlacementForm<'_> {
                 why: why.get(TEXT_BYTES_MAX)?,
             },
             Form::StoreHeartbeat(stats) => Message::StoreHeartbeat(stats.get()),
-            Form::StoreHeard => Message::StoreHeard,
+            Form::StoreHeard { nodes } => Message::StoreHeard {
+                nodes: nodes.to_native(),
+            },
+            Form::ListNodes => Message::ListNodes,
+            Form::Nodes(version, nodes) => Message::Nodes(
+                version.to_native(),
+                nodes
+                    .iter()
+                    .map(ArchivedNodeForm::get)
+                    .collect::<Result<_, Malformed>>()?,
+            ),
             Form::RegionHeartbeat(stats) => Message::RegionHeartbeat(Box::new(stats.get(source)?)),
             Form::Operator(operator) => Message::Operator(operator.get()?),
             Form::AllocateIds { count, nonce } => Message::AllocateIds {
@@ -322,6 +348,42 @@ impl ArchivedPlacementForm<'_> {
             },
         })
     }
+}
+
+impl<'a> From<&'a NodeInfo> for NodeForm<'a> {
+    fn from(node: &'a NodeInfo) -> NodeForm<'a> {
+        let labels = node.labels.iter();
+        NodeForm {
+            node: node.node.0,
+            address: Text(&node.address),
+            stores: node.stores.iter().map(|store| store.0).collect(),
+            labels: labels
+                .map(|(name, value)| (Text(name), Text(value)))
+                .collect(),
+        }
+    }
+}
+
+impl ArchivedNodeForm<'_> {
+    fn get(&self) -> Result<NodeInfo, Malformed> {
+        let stores = few(&self.stores, NODE_PARTS_MAX)?.iter();
+        Ok(NodeInfo {
+            node: NodeId(self.node.to_native()),
+            address: self.address.get(TEXT_BYTES_MAX)?,
+            stores: stores.map(|store| StoreId(store.to_native())).collect(),
+            labels: named(&self.labels)?,
+        })
+    }
+}
+
+/// Names and values.
+fn named(
+    labels: &[ArchivedTuple2<ArchivedText<'_>, ArchivedText<'_>>],
+) -> Result<Vec<(String, String)>, Malformed> {
+    few(labels, NODE_PARTS_MAX)?
+        .iter()
+        .map(|label| Ok((label.0.get(TEXT_BYTES_MAX)?, label.1.get(TEXT_BYTES_MAX)?)))
+        .collect()
 }
 
 /// A list of at most so many.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// A queue of one thread: tasks that carried out an effect push, the turn loop takes.
 pub struct Finished<Item> {
@@ -63,6 +63,19 @@ impl<Item> Finished<Item> {
         self.queue.borrow_mut().items.pop_front()
     }
 
+    /// Whether there is a completion to take; wakes the task when there is, if it says nothing yet.
+    pub fn poll_item(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.queue.borrow_mut();
+        if !queue.items.is_empty() {
+            return Poll::Ready(());
+        }
+        match &queue.waiting {
+            Some(waker) if waker.will_wake(context.waker()) => {}
+            _ => queue.waiting = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
     /// How many effects are under way.
     pub fn under_way(&self) -> usize {
         self.queue.borrow().under_way
@@ -92,7 +105,6 @@ impl<Item> Finished<Item> {
 mod tests {
     use super::*;
     use std::pin::pin;
-    use std::task::Context;
 
     #[test]
     fn waiting_ends_with_a_completion_or_with_nothing_to_wait_for() {

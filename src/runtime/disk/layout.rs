@@ -4,6 +4,7 @@
 //! DATA/shard-000/log/0000000000.segment          slot 0 of the log
 //! DATA/shard-000/tables/00000000000000000001.table
 //! DATA/shard-000/manifest                        and `manifest.new` while it is being made
+//! DATA/shard-000/durability                      how writes become durable here, one word
 //! DATA/shard-000/reserve                         space kept for the store's way out of a full disk
 //! DATA/shard-000/**/probe                        a file with content, see `probe`
 //! ```
@@ -11,7 +12,7 @@
 //! Numbers are padded so that a listing is in order. A name counts only if it is exactly what the
 //! number would be written as; everything else in these directories is left alone.
 
-use crate::runtime::disk::DiskError;
+use crate::runtime::disk::{DiskError, Durability};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,34 @@ impl ShardDirectory {
     /// The file of a table.
     pub fn table(&self, table: u64) -> PathBuf {
         self.tables().join(table_name(table))
+    }
+
+    /// How log and manifest are written here, as kept; none if it was never measured.
+    pub fn durability(&self) -> Result<Option<Durability>, DiskError> {
+        let path = self.root.join("durability");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(match text.trim() {
+                "write-through" => Some(Durability::WriteThrough),
+                "write-then-sync" => Some(Durability::WriteThenSync),
+                // Cut off before it was durable: it is measured again.
+                _ => None,
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DiskError::io("read", &path)(error)),
+        }
+    }
+
+    /// Keeps how log and manifest are written here.
+    pub fn keep_durability(&self, durability: Durability) -> Result<(), DiskError> {
+        let path = self.root.join("durability");
+        let word = match durability {
+            Durability::WriteThrough => "write-through",
+            Durability::WriteThenSync => "write-then-sync",
+        };
+        std::fs::write(&path, format!("{word}\n")).map_err(DiskError::io("write", &path))?;
+        let file = File::open(&path).map_err(DiskError::io("open", &path))?;
+        file.sync_all().map_err(DiskError::io("sync", &path))?;
+        sync_names(&self.root)
     }
 
     /// All segment files with their lengths, in the order of slots.

@@ -5,6 +5,8 @@ use crate::runtime::disk::layout::sync_names;
 use crate::runtime::disk::{
     DirectFile, DiskError, Durability, Failure, Finished, ShardDirectory, probe, submit_now,
 };
+use crate::shard::Shard;
+use crate::shard::door::Input;
 use coracle_wal::effect::{Effect, Write};
 use coracle_wal::fetch::Answer;
 use coracle_wal::{Log, Lsn, ReadToken, Slot};
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// The segment files of a log, and what is under way on them.
 #[derive(Clone)]
@@ -65,7 +68,40 @@ enum Finish {
     Read(ReadToken, Result<ReadBytes, Failure>),
 }
 
+/// Whoever holds the log, and fills the buffers of its writes.
+pub trait Encode {
+    /// Fills the buffer of a write; in the order of their lsn.
+    fn encode(&mut self, write: &Write, buffer: &mut [u8]);
+}
+
+impl Encode for Log {
+    fn encode(&mut self, write: &Write, buffer: &mut [u8]) {
+        Log::encode(self, write, buffer);
+    }
+}
+
+impl Encode for Shard {
+    fn encode(&mut self, write: &Write, buffer: &mut [u8]) {
+        Shard::encode(self, write, buffer);
+    }
+}
+
 impl LogFinished {
+    /// As a shard takes it.
+    pub fn input(&self) -> Input<'_> {
+        match &self.answer {
+            Finish::Created(slot, Ok(())) => Input::LogCreated(*slot),
+            Finish::Created(slot, Err(_)) => Input::LogCreateFailed(*slot),
+            Finish::Written(lsn, Ok(())) => Input::LogDurable(*lsn),
+            Finish::Synced(slot, Ok(())) => Input::LogSynced(*slot),
+            Finish::Written(_, Err(_)) | Finish::Synced(_, Err(_)) => Input::LogFailed,
+            Finish::Read(token, bytes) => Input::LogRead {
+                token: *token,
+                bytes: bytes.as_deref().ok(),
+            },
+        }
+    }
+
     /// Tells the log. A read of old entries has an answer for whoever asked.
     pub fn deliver(self, log: &mut Log) -> Option<(ReadToken, Answer)> {
         match self.answer {
@@ -108,7 +144,7 @@ impl LogDisk {
 
     /// Begins to carry out an effect, taking the bytes of a write from the log. Effects are started in
     /// the order in which the log emitted them.
-    pub fn start(&self, log: &mut Log, effect: Effect) {
+    pub fn start(&self, log: &mut impl Encode, effect: Effect) {
         match effect {
             Effect::Write(write) => self.start_write(log, write),
             Effect::Create { slot, bytes } => {
@@ -139,7 +175,7 @@ impl LogDisk {
         }
     }
 
-    fn start_write(&self, log: &mut Log, write: Write) {
+    fn start_write(&self, log: &mut impl Encode, write: Write) {
         let file = self.shared.file(write.slot);
         let file = file.expect("the log writes to files that were reported as created or found");
         let mut buffer = file.buffer(write.len as usize);
@@ -192,11 +228,20 @@ impl LogDisk {
         self.finished.pop()
     }
 
+    /// Whether there is a completion to take; wakes the task when there is, if it says nothing yet.
+    pub fn poll_item(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.finished.poll_item(context)
+    }
+
+    /// The executor was idle, and has handed over everything that was begun.
+    pub fn was_idle(&self) {
+        self.unsent.set(Unsent::default());
+    }
+
     /// Waits until there is a completion to take, or nothing under way.
     pub async fn wait(&self) {
         if self.finished.wait().await {
-            // The executor was idle, and hands over everything before it is.
-            self.unsent.set(Unsent::default());
+            self.was_idle();
         }
     }
 

@@ -27,6 +27,7 @@ pub mod failure; // what went wrong, and where
 pub mod layout; // the names of files, both ways
 pub mod probe; // what this device can do, found out before it is trusted
 pub mod file; // one file under direct I/O
+pub mod free; // how much room is left
 pub mod finished; // completions on their way to the turn loop
 pub mod log; // the effects of the log
 pub mod recovery; // a log read back
@@ -35,6 +36,7 @@ pub mod store; // the effects of the engine
 pub use failure::{DiskError, Failure};
 pub use file::DirectFile;
 pub use finished::Finished;
+pub use free::free_bytes;
 pub use layout::ShardDirectory;
 pub use log::{LogDisk, LogFinished};
 pub use probe::Durability;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// What carries out work of each share: a queue of the executor, and how much at once.
 #[derive(Clone, Copy)]
@@ -202,6 +203,11 @@ impl StoreDisk {
     /// The next completion, if there is one.
     pub fn pop(&self) -> Option<StoreFinished> {
         self.finished.pop()
+    }
+
+    /// Whether there is a completion to take; wakes the task when there is, if it says nothing yet.
+    pub fn poll_item(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.finished.poll_item(context)
     }
 
     /// Waits until there is a completion to take, or nothing under way.

@@ -9,6 +9,8 @@ use crate::shard::error::Error;
 use crate::shard::request::{Answer, Response, Written};
 use crate::wire::form::{self, Octets, Source};
 
+use crate::wire::placement::PlacementForm;
+
 use super::failure::{ArchivedFailureForm, Failure, FailureForm};
 use super::frame::{ANSWER_BYTES, FRAME_BYTES_MAX, VERSION, close};
 
@@ -27,6 +29,7 @@ pub(crate) enum AnswerForm<'a> {
         more: bool,
     },
     Done,
+    Placement(PlacementForm<'a>),
 }
 
 /// What became of one write, as it is sent.
@@ -77,6 +80,7 @@ impl<'a> From<&'a Answer> for AnswerForm<'a> {
                 more: *more,
             },
             Answer::Done => AnswerForm::Done,
+            Answer::Placement(message) => AnswerForm::Placement(message.into()),
         }
     }
 }
@@ -126,6 +130,7 @@ impl ArchivedAnswerForm<'_> {
                 more: *more,
             },
             Form::Done => Answer::Done,
+            Form::Placement(message) => Answer::Placement(message.get(source)?),
         })
     }
 }
@@ -153,7 +158,8 @@ fn weight(answer: &Answer) -> usize {
                 .map(|(key, value)| 32 + key.len() + value.len());
             pairs.sum()
         }
-        Answer::Done => 0,
+        // Bounded by how many nodes and regions one of them lists, and found too long afterwards if not.
+        Answer::Done | Answer::Placement(_) => 0,
     }
 }
 
@@ -170,7 +176,8 @@ pub fn encode(id: u64, response: &Response, arena: &mut Arena, out: &mut Vec<u8>
             let bytes = ANSWER_BYTES + weight(answer);
             if bytes <= FRAME_BYTES_MAX {
                 head(0, out);
-                if form::archive(&AnswerForm::from(answer), out, arena).is_ok() {
+                let archived = form::archive(&AnswerForm::from(answer), out, arena);
+                if archived.is_ok() && out.len() - start <= FRAME_BYTES_MAX {
                     return close(out, start);
                 }
             }

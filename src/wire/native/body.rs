@@ -6,9 +6,10 @@ use crate::shard::codec::Malformed;
 use crate::shard::ids::{PeerId, RegionId};
 use crate::shard::request::{Body, Freshness, Write};
 use crate::wire::form::{Octets, PeerChangeForm, Source, peer_changes};
+use crate::wire::placement::PlacementForm;
 
 /// What is asked.
-// What is asked of placement and of the node itself comes behind these: forms are numbered by their order.
+// Forms are numbered by their order: new ones come behind all others.
 #[derive(Clone, Debug, Archive, Serialize)]
 pub(crate) enum BodyForm<'a> {
     Write(Vec<WriteForm<'a>>),
@@ -35,6 +36,7 @@ pub(crate) enum BodyForm<'a> {
         region: u64,
         changes: Vec<PeerChangeForm>,
     },
+    Placement(PlacementForm<'a>),
 }
 
 /// One write.
@@ -113,6 +115,7 @@ impl<'a> From<&Body<'a>> for BodyForm<'a> {
                 region: region.0,
                 changes: changes.iter().map(PeerChangeForm::from).collect(),
             },
+            Body::Placement(message) => BodyForm::Placement((*message).into()),
         }
     }
 }
@@ -166,6 +169,7 @@ impl ArchivedBodyForm<'_> {
                 region: RegionId(region.to_native()),
                 changes: &peer_changes(changes)?,
             }),
+            Form::Placement(message) => take(Body::Placement(&message.get(source)?)),
         })
     }
 }

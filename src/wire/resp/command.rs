@@ -26,6 +26,9 @@ const KEYS_MAX: usize = 16_384;
 /// A page of a scan holds no more keys.
 const PAGE_KEYS_MAX: i64 = 10_000;
 
+/// No pattern is longer: looking for one takes its length for every byte.
+pub const PATTERN_BYTES_MAX: usize = 256;
+
 /// A buffer for keys that is larger is not kept.
 const KEY_BUFFER_KEPT: usize = 64 << 10;
 
@@ -60,7 +63,7 @@ impl<'a> Planner<'a, '_> {
         Ok(Some(match name {
             Name::Get => self.one(args, Op::Get, Wording::Value),
             Name::StrLen => self.one(args, Op::Get, Wording::Length),
-            Name::Type => self.one(args, Op::Get, Wording::Type),
+            Name::Type => self.one(args, Op::Look, Wording::Type),
             Name::GetRange | Name::SubStr => {
                 let (from, to) = (integer(args.at(2))?, integer(args.at(3))?);
                 self.one(args, Op::Get, Wording::Slice { from, to })
@@ -108,9 +111,9 @@ impl<'a> Planner<'a, '_> {
                 self.one(args, Op::Add { delta }, Wording::Integer)
             }
             Name::MGet => self.many(args, 1, |_| Op::Get, Wording::Values)?,
-            Name::Exists | Name::Touch => self.many(args, 1, |_| Op::Get, Wording::Count)?,
+            Name::Exists | Name::Touch => self.many(args, 1, |_| Op::Look, Wording::Count)?,
             Name::Del | Name::Unlink => {
-                self.many(args, 1, |_| Op::Edit(Edit::Remove), Wording::Count)?
+                self.many(args, 1, |_| Op::Edit(Edit::Drop), Wording::Count)?
             }
             Name::MSet if args.len().is_multiple_of(2) => {
                 return Err("ERR wrong number of arguments for 'mset' command".into());
@@ -255,6 +258,9 @@ impl<'a> Planner<'a, '_> {
         while let Some(word) = words.next() {
             let text = words.next().ok_or(SYNTAX)?;
             if word.eq_ignore_ascii_case(b"match") {
+                if text.len() > PATTERN_BYTES_MAX {
+                    return Err("ERR a pattern has at most 256 bytes".into());
+                }
                 pattern = (text != b"*").then(|| text.to_vec());
             } else if word.eq_ignore_ascii_case(b"count") {
                 count = match integer(text)? {

@@ -16,8 +16,10 @@ pub enum Edit<'a> {
     Swap(Cow<'a, [u8]>),
     /// This takes its place if there was one.
     SwapPresent(Cow<'a, [u8]>),
-    /// It goes.
+    /// It goes, and is told.
     Remove,
+    /// It goes, and all that is told is that it was there.
+    Drop,
     /// This comes behind it.
     Append(Cow<'a, [u8]>),
     /// This lies over it from a place on.
@@ -45,8 +47,8 @@ impl Edit<'_> {
             (Edit::Swap(value), _) | (Edit::SwapPresent(value), Some(_)) => {
                 Next::Set(Some(Cow::Borrowed(value)))
             }
-            (Edit::Remove, Some(_)) => Next::Set(None),
-            (Edit::SwapPresent(_) | Edit::Remove, None) => Next::Keep,
+            (Edit::Remove | Edit::Drop, Some(_)) => Next::Set(None),
+            (Edit::SwapPresent(_) | Edit::Remove | Edit::Drop, None) => Next::Keep,
             (Edit::Append(more), None) => Next::Set(Some(Cow::Borrowed(more))),
             (Edit::Append(more), Some(seen)) => {
                 check(seen.len() + more.len())?;
@@ -72,6 +74,10 @@ impl Edit<'_> {
             Ok(Next::Set(value)) => (true, value.as_ref().map_or(0, |value| value.len())),
             _ => (false, previous.as_ref().map_or(0, Bytes::len)),
         };
+        let previous = match self {
+            Edit::Drop => previous.map(|_| Bytes::new()),
+            _ => previous,
+        };
         Outcome::Swapped {
             held,
             previous,
@@ -86,6 +92,7 @@ impl Edit<'_> {
             Edit::Swap(value) => Edit::Swap(own(value)),
             Edit::SwapPresent(value) => Edit::SwapPresent(own(value)),
             Edit::Remove => Edit::Remove,
+            Edit::Drop => Edit::Drop,
             Edit::Append(more) => Edit::Append(own(more)),
             Edit::Overlay { at, bytes } => Edit::Overlay {
                 at,

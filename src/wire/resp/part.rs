@@ -12,11 +12,17 @@ use super::edit::{Edit, Next};
 /// So often a value may change between reading and writing before the command gives up.
 const ATTEMPTS_MAX: u8 = 100;
 
+/// A value that is read to be changed counts as so many bytes: not many are read at once, and they are
+/// written before others are read.
+const READ_BYTES_GUESSED: usize = 48 << 10;
+
 /// What a command wants of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op<'a> {
     /// Its value.
     Get,
+    /// Whether it is there.
+    Look,
     /// A value for it.
     Put {
         /// The value.
@@ -131,11 +137,25 @@ impl<'a> Part<'a> {
     pub fn reads(&self) -> bool {
         matches!(
             (&self.op, &self.stage),
-            (Op::Get | Op::Scan { .. } | Op::Edit(_), Stage::Open)
+            (
+                Op::Get | Op::Look | Op::Scan { .. } | Op::Edit(_),
+                Stage::Open
+            )
         )
     }
 
-    /// About how many bytes its next write has.
+    /// How many bytes of values it keeps for the reply.
+    pub fn held(&self) -> usize {
+        match &self.stage {
+            Stage::Over(Outcome::Value(value)) => value.as_ref().map_or(0, Bytes::len),
+            Stage::Over(Outcome::Swapped { previous, .. }) => {
+                previous.as_ref().map_or(0, Bytes::len)
+            }
+            _ => 0,
+        }
+    }
+
+    /// About how many bytes its next request has, or is to be reckoned with.
     pub fn weight(&self) -> usize {
         let value = match &self.op {
             Op::Put { value, .. } | Op::PutAbsent { value } => value.len(),
@@ -147,10 +167,14 @@ impl<'a> Part<'a> {
             ) => value.len(),
             _ => 0,
         };
-        let seen = match &self.stage {
-            Stage::Seen {
-                value: Some(value), ..
-            } => value.len() * 2,
+        let seen = match (&self.op, &self.stage) {
+            (Op::Edit(_), Stage::Open) => READ_BYTES_GUESSED,
+            (
+                _,
+                Stage::Seen {
+                    value: Some(value), ..
+                },
+            ) => value.len() * 2,
             _ => 0,
         };
         self.key.len() + value + seen + 32
@@ -194,7 +218,7 @@ impl<'a> Part<'a> {
                 },
                 value: made,
             },
-            Op::Get | Op::Scan { .. } | Op::Asked => return None,
+            Op::Get | Op::Look | Op::Scan { .. } | Op::Asked => return None,
         })
     }
 
@@ -202,6 +226,8 @@ impl<'a> Part<'a> {
     pub fn read(&mut self, value: Option<Bytes>) -> Result<(), Error> {
         match self.op {
             Op::Edit(_) => return self.see(value, 0),
+            // What is only counted is not kept.
+            Op::Look => self.stage = Stage::Over(Outcome::Value(value.map(|_| Bytes::new()))),
             _ => self.stage = Stage::Over(Outcome::Value(value)),
         }
         Ok(())
@@ -309,6 +335,7 @@ impl<'a> Part<'a> {
             key: own(self.key),
             op: match self.op {
                 Op::Get => Op::Get,
+                Op::Look => Op::Look,
                 Op::Put { value, expiry_ms } => Op::Put {
                     value: own(value),
                     expiry_ms,

@@ -32,6 +32,9 @@ const PARTS_ASKED_MAX: usize = 4096;
 /// No request of the brain with several parts holds more bytes.
 const BYTES_ASKED_MAX: usize = 3 << 20;
 
+/// The values that a plan gathers are together no longer.
+const BYTES_HELD_MAX: usize = 64 << 20;
+
 /// Whether a plan is at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -90,6 +93,18 @@ impl<'a> Plan<'a> {
             Parts::One(part) => std::slice::from_mut(part),
             Parts::Many(parts) => parts,
         }
+    }
+
+    /// A plan that asks for nothing.
+    pub fn nothing() -> Plan<'static> {
+        Plan::many(Vec::new(), Wording::Ok, Freshness::Local)
+    }
+
+    /// Whether it asks for a range, which must be bound first.
+    pub fn has_range(&self) -> bool {
+        self.parts()
+            .iter()
+            .any(|part| matches!(part.op, Op::Scan { .. } | Op::DeleteRange { .. }))
     }
 
     /// Whether it has one part: then [`Plan::key`] decides where it goes.
@@ -282,7 +297,7 @@ impl<'a> Plan<'a> {
         }
         let chosen = self.chosen(group);
         let parts = self.parts_mut();
-        match answer {
+        let result = match answer {
             Answer::AllWritten(written) if written.len() == chosen.len() => chosen
                 .iter()
                 .zip(written)
@@ -295,6 +310,15 @@ impl<'a> Plan<'a> {
                 [place] => accept_one(&mut parts[place], answer),
                 _ => Err(UNFIT),
             },
+        };
+        let bytes = parts.iter().map(Part::held).sum();
+        match bytes > BYTES_HELD_MAX {
+            true => Err(Error::TooLarge {
+                what: "a reply",
+                bytes,
+                limit: BYTES_HELD_MAX,
+            }),
+            false => result,
         }
     }
 }

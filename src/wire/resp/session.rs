@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::shard::request::Freshness;
 
-use super::command::{Planner, Refusal};
+use super::command::{PATTERN_BYTES_MAX, Planner, Refusal};
 use super::cursor::Cursors;
 use super::parse::Args;
 use super::plan::Plan;
@@ -14,6 +14,9 @@ use super::{glob, number};
 
 /// The version of Redis whose commands and words these are.
 pub const REDIS_VERSION: &str = "7.2.0";
+
+/// What is asked of the session itself takes no more words.
+const WORDS_MAX: usize = 256;
 
 /// What the node knows and a command may need.
 #[derive(Clone, Copy, Debug)]
@@ -344,6 +347,7 @@ fn command(args: Args<'_>, writer: &mut Writer<'_>) -> Result<(), Refusal> {
             writer.array(TABLE.len());
             TABLE.iter().for_each(|entry| describe(entry, writer));
         }
+        b"info" if args.len() > WORDS_MAX => return Err("ERR syntax error".into()),
         b"info" => {
             let names = args.from(2);
             writer.array(names.len());
@@ -390,6 +394,11 @@ const CONFIG: &[(&str, &str)] = &[
 
 fn config(args: Args<'_>, writer: &mut Writer<'_>) -> Result<(), Refusal> {
     match &args.at(1).to_ascii_lowercase()[..] {
+        b"get"
+            if args.len() > WORDS_MAX || args.iter().any(|word| word.len() > PATTERN_BYTES_MAX) =>
+        {
+            return Err("ERR syntax error".into());
+        }
         b"get" if args.len() > 2 => {
             let patterns: Vec<Vec<u8>> = args
                 .from(2)

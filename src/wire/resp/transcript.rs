@@ -263,3 +263,47 @@ fn conversations_go_as_written_down() {
     }
     assert_eq!(differ, [""; 0], "what came is printed above");
 }
+
+#[test]
+fn many_keys_go_in_several_requests() {
+    let (mut map, mut cursors, mut session) = (
+        Map::default(),
+        Cursors::new(),
+        Session::new(1, String::new()),
+    );
+    let mut run = |line: String| {
+        let (mut parser, mut out) = (Parser::new(), Vec::new());
+        assert!(matches!(
+            parser.parse(line.as_bytes()),
+            Ok(Parsed::Command { .. })
+        ));
+        let facts = Facts {
+            wall_ms: 1,
+            keys: 0,
+            cursors: &cursors,
+            may_flush: false,
+        };
+        if let Told::Plan(plan) = session.handle(parser.args(line.as_bytes()), facts, &mut out) {
+            let mut writer = Writer::new(&mut out, Default::default());
+            map.carry_out(plan, &mut cursors, &mut writer);
+        }
+        (
+            String::from_utf8(out).unwrap(),
+            std::mem::take(&mut map.asked),
+        )
+    };
+    let keys: Vec<String> = (0..5000).map(|key| key.to_string()).collect();
+    let (told, asked) = run(format!("MSET {} x\r\n", keys.join(" x ")));
+    assert_eq!(
+        (&told[..], asked),
+        ("+OK\r\n", vec!["write 4096".into(), "write 904".into()])
+    );
+    let (told, asked) = run(format!("EXISTS none {}\r\n", keys.join(" ")));
+    assert_eq!(
+        (&told[..], asked),
+        (":5000\r\n", vec!["get 4096".into(), "get 905".into()])
+    );
+    let (told, asked) = run(format!("DEL {} none\r\n", keys[..100].join(" ")));
+    assert_eq!(told, ":100\r\n");
+    assert_eq!(asked, ["get 63", "write 63", "get 38", "write 37"]);
+}

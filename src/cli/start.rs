@@ -1,0 +1,120 @@
+//! `coracle start`: one node, until it is told to end.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::{Exit, Failure};
+use crate::runtime::config::Config;
+use crate::runtime::life::Event;
+use crate::runtime::node::Node;
+use crate::runtime::telling;
+
+/// Where a node's settings come from, and those that are given on the command line.
+#[derive(Args)]
+pub struct Settings {
+    /// A configuration file; 'coracle config print' shows one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the data lies
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen; shard i listens one port further plus i, port 0 takes free ones
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where others reach this node, if that differs
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// How many shards, one core each; as many as there are cores by default
+    #[arg(long, value_name = "N", conflicts_with = "cores")]
+    shards: Option<u16>,
+    /// The cores to run on, one shard each
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Nodes of the cluster to join; without it an empty directory begins a cluster
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    join: Vec<String>,
+    /// Replicas that every region should have, in the cluster that begins here
+    #[arg(long, value_name = "N")]
+    replicas: Option<usize>,
+    /// Microseconds to spin before an idle core sleeps
+    #[arg(long, value_name = "µs")]
+    spin: Option<u64>,
+    /// What is told on standard error: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<String>,
+}
+
+impl Settings {
+    /// All settings, flags over environment over file.
+    pub fn load(self) -> Result<Config, Failure> {
+        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        let node = &mut config.node;
+        if let Some(data) = self.data {
+            node.data = data;
+        }
+        if let Some(listen) = self.listen {
+            node.listen = listen;
+        }
+        if let Some(advertise) = self.advertise {
+            node.advertise = advertise;
+        }
+        if let Some(shards) = self.shards {
+            if shards == 0 {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "--shards is 0; a node has at least one",
+                ));
+            }
+            (node.shards, node.cores) = (shards, Vec::new());
+        }
+        if !self.cores.is_empty() {
+            (node.shards, node.cores) = (0, self.cores);
+        }
+        if !self.join.is_empty() {
+            node.join = self.join;
+        }
+        if let Some(replicas) = self.replicas {
+            node.replicas = replicas;
+        }
+        if let Some(spin) = self.spin {
+            config.io.spin_us = spin;
+        }
+        if let Some(level) = self.level {
+            config.telling.level = level;
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Runs a node.
+pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+    let config = settings.load()?;
+    let _told = telling::begin(&config.telling)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Failure::new(Exit::Failed, format!("signals: {error}")))?;
+    let node = Node::start(config)?;
+    println!("{}", node.ready_line());
+    let teller = node.teller();
+    std::thread::spawn(move || {
+        let mut told = 0;
+        for _ in signals.forever() {
+            told += 1;
+            if told > 1 {
+                // Whoever asks twice does not want to wait; what was acknowledged is durable.
+                std::process::exit(Exit::Failed as i32);
+            }
+            let _ = teller.send((0, Event::Signal));
+        }
+    });
+    node.wait()
+}
+
+/// Prints the settings that hold in the end.
+pub(super) fn print(settings: Settings) -> Result<(), Failure> {
+    print!("{}", settings.load()?.print());
+    Ok(())
+}

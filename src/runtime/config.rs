@@ -1,0 +1,490 @@
+//! What may be set about a node: a file, the environment, flags, in rising order.
+//!
+//! The file is TOML in sections; the environment names the same settings as `CORACLE_SECTION__KEY`. A
+//! setting that is not known is an error that names those that are. `coracle config print` shows what
+//! holds in the end.
+
+use std::path::{Path, PathBuf};
+
+use coracle_engine as engine;
+use coracle_wal as wal;
+use serde::{Deserialize, Serialize};
+
+use super::failure::{Exit, Failure};
+use super::open::FileOptions;
+use crate::placement;
+use crate::shard::limits::Limits;
+use crate::shard::time::MILLISECOND;
+
+/// Everything that may be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The process.
+    pub node: Node,
+    /// The executors.
+    pub io: Io,
+    /// The log of each shard.
+    pub log: Log,
+    /// The state store of each shard.
+    pub store: Store,
+    /// Raft.
+    pub raft: Raft,
+    /// What clients may ask for.
+    pub client: Client,
+    /// What it tells.
+    pub telling: Telling,
+}
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Where its data lies.
+    pub data: PathBuf,
+    /// Where it listens; shard i listens one port further plus i. Port 0 takes any that are free.
+    pub listen: String,
+    /// Where others reach it, if that differs.
+    pub advertise: String,
+    /// How many shards; 0: one for each core.
+    pub shards: u16,
+    /// The cores that the shards are pinned to; none: the first ones that this process may use.
+    pub cores: Vec<usize>,
+    /// Nodes of the cluster to join; none: a new directory begins a cluster.
+    pub join: Vec<String>,
+    /// Replicas that every region should have, where this node begins a cluster.
+    pub replicas: usize,
+    /// Seconds that stopping may take before what is not handed over is left.
+    pub stop_seconds: u64,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            data: PathBuf::from("coracle-data"),
+            listen: "127.0.0.1:7400".into(),
+            advertise: String::new(),
+            shards: 0,
+            cores: Vec::new(),
+            join: Vec::new(),
+            replicas: 3,
+            stop_seconds: 10,
+        }
+    }
+}
+
+/// The executors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Io {
+    /// Microseconds that an idle executor spins before it sleeps: 0 on shared hosts, 50 to 100 for latency.
+    pub spin_us: u64,
+    /// Operations that each ring of an executor holds.
+    pub ring_depth: usize,
+    /// KiB of registered memory of each ring.
+    pub memory_kib: usize,
+}
+
+impl Default for Io {
+    fn default() -> Io {
+        Io {
+            spin_us: 0,
+            ring_depth: 512,
+            memory_kib: 4096,
+        }
+    }
+}
+
+/// The log of each shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// MiB of a segment. Fixed when the shard is made.
+    pub segment_mib: u32,
+    /// Segments at the most: the bound on log space.
+    pub segments_max: u32,
+    /// MiB of recent entries kept in memory.
+    pub cache_mib: u64,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            segment_mib: 64,
+            segments_max: 32,
+            cache_mib: 64,
+        }
+    }
+}
+
+/// The state store of each shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// MiB of a memtable.
+    pub memtable_mib: usize,
+    /// MiB of unpacked blocks kept in memory.
+    pub cache_mib: usize,
+    /// Whether blocks are compressed where that saves a page.
+    pub compress: bool,
+    /// Whether space is held back for the way out of a full disk.
+    pub reserve: bool,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store {
+            memtable_mib: 64,
+            cache_mib: 256,
+            compress: true,
+            reserve: true,
+        }
+    }
+}
+
+/// Raft.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raft {
+    /// Milliseconds between two ticks.
+    pub tick_ms: u64,
+    /// Ticks between two heartbeats.
+    pub heartbeat_ticks: usize,
+    /// The shortest election timeout in ticks; the longest is twice that.
+    pub election_ticks: usize,
+    /// Milliseconds that a lease lasts at the most; 0: every read asks a quorum.
+    pub lease_ms: u64,
+    /// Clocks run faster or slower by no more than so many in a thousand.
+    pub drift_per_mille: u64,
+    /// Milliseconds without a sign of life after which a replica is replaced.
+    pub down_ms: u64,
+    /// MiB of snapshots that a shard sends to another in a second; 0: as many as go.
+    pub snapshot_mib_per_second: u64,
+}
+
+impl Default for Raft {
+    fn default() -> Raft {
+        Raft {
+            tick_ms: 50,
+            heartbeat_ticks: 2,
+            election_ticks: 20,
+            lease_ms: 750,
+            drift_per_mille: 50,
+            down_ms: 30 * 60 * 1000,
+            snapshot_mib_per_second: 128,
+        }
+    }
+}
+
+/// What clients may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Client {
+    /// Connections to one shard at the most.
+    pub connections_max: usize,
+    /// Seconds without a byte after which a connection is closed; 0: never.
+    pub idle_seconds: u64,
+    /// Seconds that a client may take before it reads on.
+    pub stalled_seconds: u64,
+    /// MiB of answers that may wait for one client.
+    pub output_mib: usize,
+    /// Milliseconds for one command, with everything that is tried again.
+    pub timeout_ms: u64,
+    /// Whether FLUSHDB and FLUSHALL are allowed.
+    pub flush: bool,
+}
+
+impl Default for Client {
+    fn default() -> Client {
+        Client {
+            connections_max: 10_000,
+            idle_seconds: 0,
+            stalled_seconds: 30,
+            output_mib: 64,
+            timeout_ms: 10_000,
+            flush: false,
+        }
+    }
+}
+
+/// What it tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telling {
+    /// What is told: error, warn, info, debug, trace, or a filter by part.
+    pub level: String,
+    /// One JSON object per line.
+    pub json: bool,
+}
+
+impl Default for Telling {
+    fn default() -> Telling {
+        Telling {
+            level: "info".into(),
+            json: false,
+        }
+    }
+}
+
+const PREFIX: &str = "CORACLE_";
+
+impl Config {
+    /// From a file, if one is named, and the environment over it.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, Failure> {
+        let usage = |why: String| Failure::new(Exit::Usage, why);
+        let mut table = toml::Table::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| usage(format!("configuration {}: {error}", path.display())))?;
+            // Read for itself first, so that an error names its line.
+            toml::from_str::<Config>(&text)
+                .map_err(|error| usage(format!("configuration {}: {error}", path.display())))?;
+            table = text
+                .parse()
+                .map_err(|error| usage(format!("configuration {}: {error}", path.display())))?;
+        }
+        let known = toml::Table::try_from(Config::default()).expect("the defaults are a table");
+        for (name, value) in environment {
+            let Some(setting) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let Some((section, key)) = setting.split_once("__") else {
+                continue;
+            };
+            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let sample = known
+                .get(&section)
+                .and_then(|section| section.get(&key))
+                .ok_or_else(|| {
+                    usage(format!(
+                        "{name} in the environment names no setting; see 'coracle config print'"
+                    ))
+                })?;
+            let value = typed(sample, &value)
+                .ok_or_else(|| usage(format!("{name}={value} in the environment: not what {section}.{key} takes, which is like {sample}")))?;
+            let entry = table
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into());
+            if let Some(section) = entry.as_table_mut() {
+                section.insert(key, value);
+            }
+        }
+        let config: Config = table
+            .try_into()
+            .map_err(|error| usage(format!("configuration: {error}")))?;
+        Ok(config)
+    }
+
+    /// What cannot be, and what could.
+    pub fn check(&self) -> Result<(), Failure> {
+        let usage = |why: String| Err(Failure::new(Exit::Usage, why));
+        let within = |name: &str, value: u64, least: u64, most: u64| match value {
+            value if value < least || value > most => usage(format!(
+                "{name} is {value}; it must be from {least} to {most}"
+            )),
+            _ => Ok(()),
+        };
+        within("node.shards", self.node.shards.into(), 0, 256)?;
+        within("node.replicas", self.node.replicas as u64, 1, 7)?;
+        within("node.stop_seconds", self.node.stop_seconds, 0, 3600)?;
+        within("io.spin_us", self.io.spin_us, 0, 1_000_000)?;
+        within("io.ring_depth", self.io.ring_depth as u64, 32, 16_384)?;
+        within("io.memory_kib", self.io.memory_kib as u64, 64, 1 << 20)?;
+        within("log.segment_mib", self.log.segment_mib.into(), 16, 512)?;
+        within("log.segments_max", self.log.segments_max.into(), 12, 45)?;
+        within("log.cache_mib", self.log.cache_mib, 1, 64 << 10)?;
+        within(
+            "store.memtable_mib",
+            self.store.memtable_mib as u64,
+            1,
+            1024,
+        )?;
+        within("store.cache_mib", self.store.cache_mib as u64, 1, 1 << 20)?;
+        within("raft.tick_ms", self.raft.tick_ms, 5, 10_000)?;
+        within(
+            "raft.heartbeat_ticks",
+            self.raft.heartbeat_ticks as u64,
+            1,
+            100,
+        )?;
+        within(
+            "raft.election_ticks",
+            self.raft.election_ticks as u64,
+            5,
+            1000,
+        )?;
+        within("raft.drift_per_mille", self.raft.drift_per_mille, 0, 500)?;
+        within("raft.down_ms", self.raft.down_ms, 1000, u64::MAX)?;
+        within(
+            "client.connections_max",
+            self.client.connections_max as u64,
+            1,
+            30_000,
+        )?;
+        within(
+            "client.output_mib",
+            self.client.output_mib as u64,
+            4,
+            1 << 20,
+        )?;
+        within("client.timeout_ms", self.client.timeout_ms, 10, 3_600_000)?;
+        if self.raft.heartbeat_ticks * 2 > self.raft.election_ticks {
+            return usage(format!(
+                "raft.election_ticks is {}; it must be at least twice raft.heartbeat_ticks, {}",
+                self.raft.election_ticks, self.raft.heartbeat_ticks
+            ));
+        }
+        let cores = &self.node.cores;
+        if !cores.is_empty()
+            && self.node.shards != 0
+            && cores.len() != usize::from(self.node.shards)
+        {
+            return usage(format!(
+                "{} cores are named for {} shards; name as many, or leave one of the two out",
+                cores.len(),
+                self.node.shards
+            ));
+        }
+        Ok(())
+    }
+
+    /// The bounds of the brain.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            tick: self.raft.tick_ms * MILLISECOND,
+            heartbeat_ticks: self.raft.heartbeat_ticks,
+            election_ticks: self.raft.election_ticks,
+            lease: self.raft.lease_ms * MILLISECOND,
+            drift_per_mille: self.raft.drift_per_mille,
+            write_timeout: self.client.timeout_ms * MILLISECOND,
+            ..Limits::DEFAULT
+        }
+    }
+
+    /// What placement strives for.
+    pub fn placement(&self) -> placement::Options {
+        placement::Options {
+            replicas: self.node.replicas,
+            down_ms: self.raft.down_ms,
+            ..placement::Options::default()
+        }
+    }
+
+    /// The bounds of the files.
+    pub fn files(&self) -> FileOptions {
+        FileOptions {
+            log: wal::Limits {
+                segment_bytes: self.log.segment_mib << 20,
+                segments_max: self.log.segments_max,
+                cache_bytes: self.log.cache_mib << 20,
+                ..wal::Limits::DEFAULT
+            },
+            store: engine::options::Options {
+                memtable_bytes: self.store.memtable_mib << 20,
+                cache_bytes: self.store.cache_mib << 20,
+                compress: self.store.compress,
+                reserve: self.store.reserve,
+                ..engine::options::Options::default()
+            },
+        }
+    }
+
+    /// As a file that says the same.
+    pub fn print(&self) -> String {
+        toml::to_string_pretty(self).expect("a configuration is a table")
+    }
+}
+
+/// A text as a value of the sample's type.
+fn typed(sample: &toml::Value, text: &str) -> Option<toml::Value> {
+    match sample {
+        toml::Value::String(_) => Some(toml::Value::String(text.into())),
+        toml::Value::Integer(_) => text.parse().ok().map(toml::Value::Integer),
+        toml::Value::Boolean(_) => text.parse().ok().map(toml::Value::Boolean),
+        toml::Value::Array(_) => {
+            let parts = text
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
+            let value = |part: &str| match part.parse() {
+                Ok(number) => toml::Value::Integer(number),
+                Err(_) => toml::Value::String(part.into()),
+            };
+            Some(toml::Value::Array(parts.map(value).collect()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test writes the file that it reads")]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("coracle.toml");
+        std::fs::write(&path, text).expect("it can be written");
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let config = Config::load(Some(&path), environment).map_err(|failure| failure.message)?;
+        config.check().map_err(|failure| failure.message)?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_environment_goes_over_the_file_and_the_file_over_the_defaults() {
+        let text = "[node]\nlisten = \"127.0.0.1:9000\"\nshards = 2\n[io]\nspin_us = 50\n";
+        let environment = [
+            ("CORACLE_NODE__SHARDS", "3"),
+            ("CORACLE_NODE__JOIN", "a:1, b:2"),
+            ("CORACLE_STORE__COMPRESS", "false"),
+            ("HOME", "/"),
+        ];
+        let config = load(text, &environment).expect("all of it can be");
+        assert_eq!(config.node.listen, "127.0.0.1:9000");
+        assert_eq!((config.node.shards, config.io.spin_us), (3, 50));
+        assert_eq!(config.node.join, ["a:1", "b:2"]);
+        assert!(!config.store.compress && config.store.reserve);
+        let again = load(&config.print(), &[]).expect("what is printed can be read");
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (text, environment, expected) in [
+            ("[node]\nlisen = \"x\"\n", None, "unknown field `lisen`"),
+            ("[nodes]\n", None, "unknown field `nodes`"),
+            ("[node]\nshards = \"two\"\n", None, "line 2"),
+            (
+                "[node]\nshards = 1000\n",
+                None,
+                "node.shards is 1000; it must be from 0 to 256",
+            ),
+            ("", Some(("CORACLE_NODE__SHARD", "1")), "names no setting"),
+            (
+                "",
+                Some(("CORACLE_NODE__SHARDS", "many")),
+                "not what node.shards takes",
+            ),
+            (
+                "[raft]\nelection_ticks = 5\nheartbeat_ticks = 4\n",
+                None,
+                "at least twice",
+            ),
+            (
+                "[node]\nshards = 2\ncores = [1]\n",
+                None,
+                "1 cores are named for 2 shards",
+            ),
+        ] {
+            let environment: Vec<_> = environment.into_iter().collect();
+            let refused = load(text, &environment).expect_err(expected);
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The life of one shard on its executor: opened, founded, serving, drained.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use glommio::timer::Timer;
+use glommio::{Latency, Shares};
+
+use super::board::{self, Board};
+use super::client;
+use super::clock::Clock;
+use super::config::Config;
+use super::disk::{ShardDirectory, StoreQueues};
+use super::driver::{Driver, Station};
+use super::failure::{Exit, Failure};
+use super::listen::Doors;
+use super::open::open;
+use super::{socket, turn};
+use crate::placement::{self, Message, NodeInfo};
+use crate::shard::door::Input;
+use crate::shard::mutant::Mutant;
+use crate::shard::options::ShardOptions;
+use crate::shard::region::Region;
+use crate::shard::request::Answer;
+
+/// How often a stopping shard looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// The pause before placement is told again where this node is.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often free space is looked at.
+const SPACE_LOOK: Duration = Duration::from_millis(500);
+
+/// What a shard tells the process.
+#[derive(Debug)]
+pub enum Event {
+    /// It serves.
+    Open,
+    /// It cannot start, or cannot go on.
+    Failed(Failure),
+    /// It has stopped as it was told to.
+    Drained,
+    /// The nodes of the cluster, as it knows them now.
+    Nodes(Vec<NodeInfo>),
+    /// The process was told to end.
+    Signal,
+}
+
+/// What a cluster begins with.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its first node.
+    pub node: placement::Node,
+    /// Its first regions.
+    pub regions: Vec<Region>,
+}
+
+/// What a shard begins with.
+pub struct Start {
+    /// Who it is.
+    pub station: Station,
+    /// What is set.
+    pub config: Config,
+    /// Its first peers, if the cluster begins here and it has none.
+    pub founding: Option<Found>,
+    /// Whether it must have been here before.
+    pub is_member: bool,
+    /// What its node joined with, or would have.
+    pub nonce: u64,
+    /// Where its node is reached.
+    pub address: String,
+    /// Its sockets.
+    pub doors: Doors,
+    /// The nodes of the cluster, as known from before.
+    pub nodes: Vec<NodeInfo>,
+    /// Set when the process is about to end.
+    pub stopping: Arc<AtomicBool>,
+    /// Where all shards say how they are.
+    pub board: Board,
+    /// Whom it tells.
+    pub events: Sender<(u16, Event)>,
+    /// Drawn for this start.
+    pub boot: u64,
+}
+
+/// Everything, from the first file to the last.
+pub async fn live(start: Start) {
+    let shard = start.station.shard;
+    let events = start.events.clone();
+    let last = match serve(start).await {
+        Ok(()) => Event::Drained,
+        Err(failure) => Event::Failed(failure),
+    };
+    // Nobody listens only if the process ends anyway.
+    let _ = events.send((shard, last));
+}
+
+async fn serve(start: Start) -> Result<(), Failure> {
+    // The first sleep of an executor takes long: it is slept before anybody waits.
+    Timer::new(Duration::from_millis(1)).await;
+    let executor = glommio::executor();
+    let background =
+        executor.create_task_queue(Shares::Static(100), Latency::NotImportant, "background");
+    let queues = StoreQueues {
+        background,
+        ..StoreQueues::current()
+    };
+    let clock = Clock::begin();
+    let directory = ShardDirectory::of(&start.config.node.data, start.station.shard);
+    let options = ShardOptions {
+        cluster: start.station.cluster,
+        node: start.station.node,
+        store: start.station.store,
+        boot: start.boot,
+        seed: start.boot.rotate_left(17) ^ start.station.store.0,
+        limits: start.config.limits(),
+        mutant: Mutant::None,
+        observe: false,
+        placement: start.config.placement(),
+    };
+    let opened = open(
+        directory.clone(),
+        options,
+        start.config.files(),
+        queues,
+        &clock,
+    )
+    .await?;
+    if opened.is_new && start.is_member {
+        let why = format!(
+            "{} has no log, though its node belongs to a cluster: what was acknowledged is not there any more",
+            directory.root().display()
+        );
+        return Err(Failure::new(Exit::Corruption, why));
+    }
+    let driver = Driver::new(
+        start.station,
+        opened,
+        clock,
+        start.config,
+        start.board,
+        start.events.clone(),
+    );
+    let turns = glommio::spawn_local(turn::run(driver.clone()));
+    glommio::spawn_local(pass_time(driver.clone())).detach();
+    glommio::spawn_local(board::keep(driver.clone())).detach();
+    glommio::spawn_local(client::close_idle(driver.clone())).detach();
+    glommio::spawn_local(watch_space(driver.clone(), directory)).detach();
+    if !start.nodes.is_empty() {
+        driver.learn_nodes(&start.nodes);
+        driver.handle(Input::Nodes(start.nodes));
+    }
+    become_open(&driver, start.founding).await?;
+    let _ = start.events.send((start.station.shard, Event::Open));
+    if start.station.shard == 0 {
+        let shards = driver.config.node.shards;
+        let announced = announce(driver.clone(), start.nonce, start.address, shards);
+        glommio::spawn_local(announced).detach();
+    }
+    for listener in [start.doors.shared, start.doors.own] {
+        glommio::spawn_local(client::accept(
+            driver.clone(),
+            socket::adopt_listener(listener),
+        ))
+        .detach();
+    }
+    while !start.stopping.load(Ordering::Relaxed) {
+        driver.check()?;
+        Timer::new(DRAIN_LOOK * 4).await;
+    }
+    drain(&driver).await?;
+    drop(turns);
+    Ok(())
+}
+
+/// Waits for the end of the replay; founds what is to be founded.
+async fn become_open(driver: &Rc<Driver>, mut founding: Option<Found>) -> Result<(), Failure> {
+    loop {
+        driver.check()?;
+        // The space that is held back for a full disk is being written: until then the disk counts as full.
+        let is_settled = !driver.shard.borrow().store().is_full() || driver.store.under_way() == 0;
+        {
+            let mut shard = driver.shard.borrow_mut();
+            if shard.is_open() && is_settled {
+                match founding.take() {
+                    // A start that was cut short may have founded before.
+                    Some(founding) if shard.statuses().is_empty() => {
+                        shard.bootstrap_cluster(founding.node, founding.regions)
+                    }
+                    _ => return Ok(()),
+                }
+            }
+        }
+        driver.bell.ring();
+        Timer::new(Duration::from_millis(1)).await;
+    }
+}
+
+/// Time passes for the shard, whatever else happens.
+async fn pass_time(driver: Rc<Driver>) {
+    let tick = Duration::from_nanos(driver.config.limits().tick);
+    while !driver.has_stopped() {
+        Timer::new(tick / 2).await;
+        driver.handle(Input::Clock);
+    }
+}
+
+/// Tells placement where this node is, if it has another address than the others know.
+async fn announce(driver: Rc<Driver>, nonce: u64, address: String, shards: u16) {
+    while !driver.has_stopped() && !driver.draining.get() {
+        if driver.links.address(driver.station.store).as_deref() == Some(&address) {
+            return;
+        }
+        let question = Message::Join {
+            nonce,
+            address: address.clone(),
+            shards,
+            labels: Vec::new(),
+        };
+        match driver.ask_placement(&question).await {
+            Ok(Answer::Placement(Message::Joined { .. })) => return,
+            Ok(Answer::Placement(Message::JoinRefused { why, .. })) => {
+                tracing::error!(why, "placement does not take this node's address");
+                return;
+            }
+            _ => Timer::new(ANNOUNCE_PAUSE).await,
+        };
+    }
+}
+
+/// Free space on the disk, looked up off the executor's thread.
+async fn watch_space(driver: Rc<Driver>, directory: ShardDirectory) {
+    while !driver.has_stopped() {
+        let path = directory.root().to_path_buf();
+        let free = glommio::executor()
+            .spawn_blocking(move || super::disk::free_bytes(&path))
+            .await;
+        match free {
+            Ok(bytes_free) => driver.handle(Input::Space { bytes_free }),
+            Err(error) => tracing::warn!(%error, "free space cannot be looked up"),
+        }
+        Timer::new(SPACE_LOOK).await;
+    }
+}
+
+/// Hands leaderships over, answers what is under way, waits for what is being written.
+async fn drain(driver: &Rc<Driver>) -> Result<(), Failure> {
+    let limit = driver.config.node.stop_seconds * 1_000_000_000;
+    let until = driver.clock.mono() + limit;
+    driver.draining.set(true);
+    driver.handle(Input::Drain);
+    let late = || driver.clock.mono() >= until;
+    while !late() && (driver.leads_for_others() || driver.requests_under_way() > 0) {
+        driver.check()?;
+        Timer::new(DRAIN_LOOK).await;
+    }
+    driver.links.close(driver);
+    client::close_all(driver);
+    while !late() && (driver.log.under_way() > 0 || driver.store.under_way() > 0) {
+        driver.check()?;
+        Timer::new(DRAIN_LOOK).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! A node: one process, from its directory and ports to the end of its last shard.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where the files of a node are kept"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use coracle_engine::record::KeyRange;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+use super::address::Address;
+use super::board::Board;
+use super::config::Config;
+use super::driver::Station;
+use super::failure::{Exit, Failure};
+use super::identity::{DataDirectory, Identity, Stage};
+use super::join;
+use super::life::{Event, Found, Start, live};
+use super::listen::{self, Listening};
+use super::machine;
+use crate::placement::{self, NodeInfo};
+use crate::shard::ids::{ClusterId, NodeId, PeerId, RegionId, StoreId};
+use crate::shard::region::{Epoch, PeerInfo, Region, Role};
+
+/// The first byte of every user key.
+const USER: u8 = 1;
+
+/// A node that is running.
+pub struct Node {
+    identity: Identity,
+    address: Address,
+    data: DataDirectory,
+    executors: Vec<ExecutorJoinHandle<()>>,
+    events: Receiver<(u16, Event)>,
+    teller: Sender<(u16, Event)>,
+    stopping: Arc<AtomicBool>,
+    drained: BTreeSet<u16>,
+}
+
+impl Node {
+    /// Starts everything, and returns when all shards serve.
+    pub fn start(mut config: Config) -> Result<Node, Failure> {
+        config.check()?;
+        machine::check()?;
+        let data = DataDirectory::take(&config.node.data)?;
+        let kept = data.identity()?;
+        let cores = machine::cores(&config.node.cores, shards_wanted(&config, kept.as_ref()))?;
+        let shards = cores.len() as u16;
+        let listen = Address::parse(&config.node.listen)
+            .map_err(|why| Failure::new(Exit::Usage, format!("node.listen: {why}")))?;
+        let listening = listen::bind(&listen, shards)?;
+        let address = advertised(&config, &listening)?;
+        let identity = match kept {
+            Some(identity) => identity,
+            None => begin(&config, &data, shards)?,
+        };
+        if identity.shards != shards {
+            let why = format!(
+                "{} was made for {} shards and cannot be opened with {shards}; start with --shards {}",
+                data.path().display(),
+                identity.shards,
+                identity.shards
+            );
+            return Err(Failure::new(Exit::ShardCount, why));
+        }
+        config.node.shards = shards;
+        let (identity, nodes) = match identity.stage {
+            Stage::Joining => join::join(&config, &data, identity, &address)?,
+            _ => {
+                join::check_cluster(&config, identity.cluster)?;
+                (identity, known_nodes(data.path()))
+            }
+        };
+        let (teller, events) = channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        keep_nodes(data.path(), &nodes);
+        let mut node = Node {
+            identity,
+            address,
+            data,
+            executors: Vec::new(),
+            events,
+            teller,
+            stopping,
+            drained: BTreeSet::new(),
+        };
+        node.spawn(&config, listening, &cores, nodes)?;
+        node.wait_open(shards)?;
+        if node.identity.stage != Stage::Member {
+            node.identity.stage = Stage::Member;
+            node.data.keep(&node.identity)?;
+        }
+        Ok(node)
+    }
+
+    fn spawn(
+        &mut self,
+        config: &Config,
+        listening: Listening,
+        cores: &[usize],
+        nodes: Vec<NodeInfo>,
+    ) -> Result<(), Failure> {
+        let board = Board::new(self.identity.shards);
+        let founding = (self.identity.stage == Stage::Founding).then(|| self.founding());
+        for (shard, (doors, core)) in listening.doors.into_iter().zip(cores).enumerate() {
+            let start = Start {
+                station: Station {
+                    cluster: self.identity.cluster,
+                    node: self.identity.node,
+                    store: self.identity.stores[shard],
+                    shard: shard as u16,
+                },
+                config: config.clone(),
+                founding: founding.clone(),
+                is_member: self.identity.stage == Stage::Member,
+                nonce: self.identity.nonce,
+                address: self.address.to_string(),
+                doors,
+                nodes: nodes.clone(),
+                stopping: self.stopping.clone(),
+                board: board.clone(),
+                events: self.teller.clone(),
+                boot: machine::draw(),
+            };
+            let executor = LocalExecutorBuilder::new(Placement::Fixed(*core))
+                .name(&format!("shard-{shard}"))
+                .io_memory(config.io.memory_kib << 10)
+                .ring_depth(config.io.ring_depth)
+                .preempt_timer(Duration::from_millis(10))
+                .spin_before_park(Duration::from_micros(config.io.spin_us))
+                .spawn(move || live(start));
+            let executor = executor.map_err(|error| {
+                let why = format!("shard {shard} cannot have an executor on core {core}: {error}");
+                Failure::new(Exit::Failed, why)
+            })?;
+            self.executors.push(executor);
+        }
+        Ok(())
+    }
+
+    /// What a new cluster begins with: the system keys on the first shard, the user keys on the last.
+    fn founding(&self) -> Found {
+        let region = |id: RegionId, peer: u64, store: StoreId, start: &[u8], limit: &[u8]| Region {
+            id,
+            epoch: Epoch {
+                version: 1,
+                conf_ver: 1,
+            },
+            range: KeyRange::new(start, limit),
+            peers: vec![PeerInfo {
+                peer: PeerId(peer),
+                store,
+                role: Role::Voter,
+            }],
+        };
+        let stores = &self.identity.stores;
+        let (first, last) = (stores[0], stores[stores.len() - 1]);
+        let most = stores.iter().map(|store| store.0).max().unwrap_or_default();
+        let most = most.max(RegionId::FIRST_USER.0).max(self.identity.node.0);
+        Found {
+            node: placement::Node {
+                node: self.identity.node,
+                nonce: self.identity.nonce,
+                address: self.address.to_string(),
+                labels: Vec::new(),
+                stores: stores.clone(),
+            },
+            regions: vec![
+                region(RegionId::SYSTEM, most + 1, first, &[], &[USER]),
+                region(RegionId::FIRST_USER, most + 2, last, &[USER], &[]),
+            ],
+        }
+    }
+
+    fn wait_open(&mut self, shards: u16) -> Result<(), Failure> {
+        let mut open = 0;
+        while open < shards {
+            match self.events.recv() {
+                Ok((_, Event::Open)) => open += 1,
+                Ok((shard, Event::Failed(failure))) => return Err(self.failed(shard, failure)),
+                Ok((_, Event::Nodes(nodes))) => keep_nodes(self.data.path(), &nodes),
+                Ok((shard, Event::Drained)) => drop(self.drained.insert(shard)),
+                Ok((_, Event::Signal)) => self.stopping.store(true, Ordering::Relaxed),
+                Err(_) => return Err(Failure::new(Exit::Failed, "the shards are gone")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who tells it of signals.
+    pub fn teller(&self) -> Sender<(u16, Event)> {
+        self.teller.clone()
+    }
+
+    /// Where others reach it.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The line that says that it serves.
+    pub fn ready_line(&self) -> String {
+        let plain = format!("{}:{}", self.address.host, self.address.port);
+        let ports = (0..self.identity.shards)
+            .filter_map(|shard| self.address.shard_port(shard))
+            .map(|port| format!("{}:{port}", self.address.host));
+        format!(
+            "ready node={} cluster={:016x} listen={plain} shards={}",
+            self.identity.node,
+            self.identity.cluster.0,
+            ports.collect::<Vec<_>>().join(",")
+        )
+    }
+
+    /// Tells all shards to stop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Until all shards have stopped, as they were told to or because one could not go on.
+    pub fn wait(mut self) -> Result<(), Failure> {
+        while self.drained.len() < self.executors.len() {
+            match self.events.recv() {
+                Ok((_, Event::Signal)) => {
+                    tracing::info!("stopping: leaderships are handed over");
+                    self.stop();
+                }
+                Ok((shard, Event::Drained)) => drop(self.drained.insert(shard)),
+                Ok((shard, Event::Failed(failure))) => return Err(self.failed(shard, failure)),
+                Ok((_, Event::Nodes(nodes))) => keep_nodes(self.data.path(), &nodes),
+                Ok((_, Event::Open)) => {}
+                Err(_) => break,
+            }
+        }
+        for executor in self.executors {
+            if executor.join().is_err() {
+                return Err(Failure::new(Exit::Failed, "a shard's thread has panicked"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A shard that cannot go on ends the process; the others get the time to hand over.
+    fn failed(&mut self, shard: u16, failure: Failure) -> Failure {
+        self.stop();
+        self.drained.insert(shard);
+        let until = Duration::from_secs(2);
+        while self.drained.len() < self.executors.len() {
+            match self.events.recv_timeout(until) {
+                Ok((shard, Event::Drained | Event::Failed(_))) => drop(self.drained.insert(shard)),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        Failure::new(failure.exit, format!("shard {shard}: {failure}"))
+    }
+}
+
+/// One shard for each core that is named, or wanted, or there; a directory keeps to what it has.
+fn shards_wanted(config: &Config, kept: Option<&Identity>) -> usize {
+    match (config.node.cores.len(), config.node.shards) {
+        (0, 0) => kept.map_or(0, |identity| usize::from(identity.shards)),
+        (0, shards) => usize::from(shards),
+        (cores, _) => cores,
+    }
+}
+
+fn advertised(config: &Config, listening: &Listening) -> Result<Address, Failure> {
+    let usage = |why: String| Failure::new(Exit::Usage, why);
+    if config.node.advertise.is_empty() {
+        if listen::is_everywhere(&listening.address.host) {
+            let why = format!(
+                "node.listen is {}, which others cannot connect to; say with --advertise HOST:PORT where they can",
+                config.node.listen
+            );
+            return Err(usage(why));
+        }
+        return Ok(listening.address.clone());
+    }
+    let mut address = Address::parse(&config.node.advertise)
+        .map_err(|why| usage(format!("node.advertise: {why}")))?;
+    if address.port == 0 {
+        address.port = listening.address.port;
+        address.shards = listening.address.shards.clone();
+    }
+    Ok(address)
+}
+
+/// A directory that is new.
+fn begin(config: &Config, data: &DataDirectory, shards: u16) -> Result<Identity, Failure> {
+    let nonce = machine::draw();
+    let identity = match config.node.join.is_empty() {
+        true => Identity {
+            stage: Stage::Founding,
+            nonce,
+            cluster: ClusterId(machine::draw()),
+            node: NodeId(1),
+            shards,
+            stores: (1..=u64::from(shards)).map(StoreId).collect(),
+        },
+        false => Identity {
+            stage: Stage::Joining,
+            nonce,
+            cluster: ClusterId(0),
+            node: NodeId(0),
+            shards,
+            stores: Vec::new(),
+        },
+    };
+    data.keep(&identity)?;
+    Ok(identity)
+}
+
+/// For the next start: whom to ask where the others are.
+fn keep_nodes(data: &Path, nodes: &[NodeInfo]) {
+    let lines: Vec<String> = nodes.iter().map(node_line).collect();
+    let (new, path) = (data.join("nodes.new"), data.join("nodes"));
+    let kept = std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, &path));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the list of nodes could not be kept");
+    }
+}
+
+fn node_line(node: &NodeInfo) -> String {
+    let stores: Vec<String> = node.stores.iter().map(StoreId::to_string).collect();
+    format!("{} {} {}\n", node.node, stores.join(","), node.address)
+}
+
+/// As kept by the last start; what cannot be read is left out, since it is only whom to ask first.
+fn known_nodes(data: &Path) -> Vec<NodeInfo> {
+    let text = std::fs::read_to_string(data.join("nodes")).unwrap_or_default();
+    let node = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let node = NodeId(words.next()?.parse().ok()?);
+        let stores = words.next()?.split(',');
+        let stores: Result<Vec<u64>, _> = stores.map(str::parse).collect();
+        Some(NodeInfo {
+            node,
+            stores: stores.ok()?.into_iter().map(StoreId).collect(),
+            address: words.next()?.to_string(),
+            labels: Vec::new(),
+        })
+    };
+    text.lines().filter_map(node).collect()
+}

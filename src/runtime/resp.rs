@@ -1,0 +1,411 @@
+//! A connection that speaks RESP: commands leave in the order in which they came, and so do answers.
+//!
+//! Commands that follow each other and are all reads, or all writes, are under way together; a read behind
+//! a write waits until that is answered, so a client sees what it wrote. An answer that only says that the
+//! command went to the wrong place is not told: the command is sent on to where it belongs, or tried again
+//! until its time is over. For that its bytes stay in the input until all of its row is answered.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::timer::Timer;
+
+use super::connection::{Connection, Input};
+use super::driver::{Driver, Owner};
+use super::route::Next;
+use super::serve::is_elsewhere;
+use crate::shard::error::Error;
+use crate::shard::ids::StoreId;
+use crate::shard::request::{Request, Response};
+use crate::wire::resp::info::Info;
+use crate::wire::resp::parse::{Parsed, Parser};
+use crate::wire::resp::plan::{Plan, Step};
+use crate::wire::resp::session::{Facts, Session, Told};
+use crate::wire::resp::write::{Version, Writer};
+
+/// Commands of one connection that may be under way at once.
+const FLIGHT_MAX: usize = 1024;
+
+/// A command that is tried again waits so long.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
+/// A command under way.
+struct Slot {
+    plan: Plan<'static>,
+    version: Version,
+    /// Where its bytes are in the input.
+    from: usize,
+    to: usize,
+    since: u64,
+    /// Requests that are not answered.
+    open: u32,
+    /// The places that each request asks for, where one command needs several.
+    groups: Vec<Vec<u32>>,
+    /// What went wrong in a way that may be tried again.
+    failed: Option<Error>,
+    /// Its reply, where it was written before those of earlier commands.
+    written: Option<Vec<u8>>,
+    /// Whether nothing more is to be done but to write its reply.
+    is_over: bool,
+}
+
+/// A connection that speaks RESP.
+pub struct RespTalk {
+    parser: Parser,
+    session: Session,
+    flight: VecDeque<Slot>,
+    /// The number of the first in flight.
+    first: u64,
+    /// Whether those in flight write.
+    writes: bool,
+    /// A command that was parsed, and waits for those in flight: its length.
+    held: Option<usize>,
+    /// A task waits to try again.
+    is_retrying: bool,
+}
+
+impl RespTalk {
+    /// A connection that was just made.
+    pub fn new(number: u64, address: String) -> RespTalk {
+        RespTalk {
+            parser: Parser::new(),
+            session: Session::new(number, address),
+            flight: VecDeque::new(),
+            first: 0,
+            writes: false,
+            held: None,
+            is_retrying: false,
+        }
+    }
+
+    /// Whether commands are under way.
+    pub fn is_busy(&self) -> bool {
+        !self.flight.is_empty()
+    }
+
+    /// Takes commands off the input, as far as they can be under way together. Whether the connection goes
+    /// on.
+    pub fn advance(
+        &mut self,
+        driver: &Rc<Driver>,
+        connection: &Rc<Connection>,
+        input: &mut Input,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let wall_ms = driver.clock.now().wall;
+        while self.flight.len() < FLIGHT_MAX {
+            let consumed = match self.held.take() {
+                Some(_) if self.is_busy() && self.must_wait() => return true,
+                Some(consumed) => consumed,
+                None => match self.parser.parse(input.rest()) {
+                    Ok(Parsed::Command { consumed }) => consumed,
+                    Ok(Parsed::Partial { .. }) => return true,
+                    Err(error) => {
+                        let mut text = Vec::new();
+                        let mut writer = Writer::new(&mut text, self.session.version());
+                        writer.error(&format!("ERR {error}"));
+                        self.say(text, out);
+                        return false;
+                    }
+                },
+            };
+            match self.take(driver, connection, input, out, consumed, wall_ms) {
+                Taken::Done => input.done += consumed,
+                Taken::Held => {
+                    self.held = Some(consumed);
+                    return true;
+                }
+                Taken::Closing => {
+                    input.done += consumed;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn must_wait(&self) -> bool {
+        self.is_busy()
+    }
+
+    /// One command.
+    fn take(
+        &mut self,
+        driver: &Rc<Driver>,
+        connection: &Rc<Connection>,
+        input: &Input,
+        out: &mut Vec<u8>,
+        consumed: usize,
+        wall_ms: u64,
+    ) -> Taken {
+        let args = self.parser.args(input.rest());
+        if args.is_empty() {
+            return Taken::Done;
+        }
+        let version = self.session.version();
+        let cursors = driver.cursors.borrow();
+        let facts = Facts {
+            wall_ms,
+            keys: driver.user_keys(),
+            cursors: &cursors,
+            may_flush: driver.config.client.flush,
+        };
+        // Behind commands that are under way, what can be said at once waits for its turn.
+        let mut aside = Vec::new();
+        let straight = self.flight.is_empty();
+        let said = if straight { &mut *out } else { &mut aside };
+        let taken = match self.session.handle(args, facts, said) {
+            Told::Answered => Taken::Done,
+            Told::Closing => Taken::Closing,
+            Told::Info(wanted) => {
+                let mut info = Info::new();
+                driver.inform(&mut info);
+                info.write(wanted, &mut Writer::new(said, version));
+                Taken::Done
+            }
+            Told::Plan(mut plan) => {
+                drop(cursors);
+                let writes = plan.writes();
+                if !straight && writes != self.writes {
+                    return Taken::Held;
+                }
+                self.writes = writes;
+                let from = input.done;
+                let number = self.first + self.flight.len() as u64;
+                let mut slot = Slot {
+                    version,
+                    from,
+                    to: from + consumed,
+                    since: driver.clock.mono(),
+                    open: 0,
+                    groups: Vec::new(),
+                    failed: None,
+                    written: None,
+                    is_over: false,
+                    plan: Plan::nothing(),
+                };
+                ask(driver, connection, &mut plan, &mut slot, number, None);
+                slot.plan = plan.park();
+                self.flight.push_back(slot);
+                return Taken::Done;
+            }
+        };
+        if !aside.is_empty() {
+            self.say(aside, out);
+        }
+        taken
+    }
+
+    /// A reply that is there already takes its place behind those under way.
+    fn say(&mut self, text: Vec<u8>, out: &mut Vec<u8>) {
+        if self.flight.is_empty() {
+            return out.extend_from_slice(&text);
+        }
+        self.flight.push_back(Slot {
+            plan: Plan::nothing(),
+            version: self.session.version(),
+            from: 0,
+            to: 0,
+            since: 0,
+            open: 0,
+            groups: Vec::new(),
+            failed: None,
+            written: Some(text),
+            is_over: true,
+        });
+    }
+
+    /// One of its requests was answered.
+    pub fn answered(
+        &mut self,
+        driver: &Rc<Driver>,
+        connection: &Rc<Connection>,
+        tag: u64,
+        response: Response,
+        input: &Input,
+        out: &mut Vec<u8>,
+    ) {
+        let (number, group) = (tag >> 16, (tag & 0xffff) as usize);
+        let Some(place) = number.checked_sub(self.first) else {
+            return;
+        };
+        let Some(slot) = self.flight.get_mut(place as usize) else {
+            return;
+        };
+        slot.open -= 1;
+        match response {
+            Err(error) if is_elsewhere(&error) => slot.failed = Some(error),
+            response => {
+                match slot.groups.get(group) {
+                    Some(places) => slot.plan.take_some(places, response),
+                    None => slot.plan.take(response),
+                };
+            }
+        }
+        if slot.open == 0 && slot.failed.is_none() {
+            match slot.plan.step() {
+                Step::Done => slot.is_over = true,
+                Step::Again => {
+                    let mut plan = std::mem::replace(&mut slot.plan, Plan::nothing());
+                    ask(driver, connection, &mut plan, slot, number, None);
+                    slot.plan = plan.park();
+                }
+            }
+        }
+        self.write(driver, out);
+        let waits = self
+            .flight
+            .iter()
+            .all(|slot| slot.is_over || slot.failed.is_some());
+        if !self.flight.is_empty() && waits {
+            self.retry(driver, connection, input, out, false);
+        }
+    }
+
+    /// Writes the replies of the first ones, as far as they are there.
+    fn write(&mut self, driver: &Driver, out: &mut Vec<u8>) {
+        while let Some(slot) = self.flight.front()
+            && slot.is_over
+        {
+            match &slot.written {
+                Some(text) => out.extend_from_slice(text),
+                None => slot.plan.write(
+                    &mut driver.cursors.borrow_mut(),
+                    &mut Writer::new(out, slot.version),
+                ),
+            }
+            self.flight.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Nothing is under way but what went wrong: it is tried again, in order.
+    pub fn retry(
+        &mut self,
+        driver: &Rc<Driver>,
+        connection: &Rc<Connection>,
+        input: &Input,
+        out: &mut Vec<u8>,
+        has_waited: bool,
+    ) {
+        if has_waited {
+            self.is_retrying = false;
+        } else if self.is_retrying {
+            return;
+        }
+        let now = driver.clock.mono();
+        let limit = driver.config.client.timeout_ms * 1_000_000;
+        // A write that came later and is done must not be overtaken by one that was to be before it.
+        let mut overtaken = false;
+        for slot in self.flight.iter_mut().rev() {
+            let Some(error) = &slot.failed else {
+                overtaken |= self.writes && slot.written.is_none();
+                continue;
+            };
+            if overtaken || now - slot.since >= limit {
+                let error = error.clone();
+                driver.figures.failed(&error);
+                slot.plan.fail(error);
+                slot.failed = None;
+                slot.is_over = true;
+            }
+        }
+        self.write(driver, out);
+        let mut later = false;
+        for place in 0..self.flight.len() {
+            let number = self.first + place as u64;
+            let slot = &mut self.flight[place];
+            let Some(error) = &slot.failed else {
+                continue;
+            };
+            let mut parser = Parser::new();
+            let bytes = input.at(slot.from, slot.to);
+            let parsed = parser.parse(bytes);
+            debug_assert!(matches!(parsed, Ok(Parsed::Command { .. })));
+            let cursors = driver.cursors.borrow();
+            let facts = Facts {
+                wall_ms: driver.clock.now().wall,
+                keys: 0,
+                cursors: &cursors,
+                may_flush: driver.config.client.flush,
+            };
+            let mut unused = Vec::new();
+            let Told::Plan(mut plan) = self.session.handle(parser.args(bytes), facts, &mut unused)
+            else {
+                unreachable!("it was a plan before");
+            };
+            drop(cursors);
+            let to = match driver.next_place(error, plan.key()) {
+                Next::Here => None,
+                Next::There(store) => Some(store),
+                Next::Later if has_waited => None,
+                Next::Later => {
+                    later = true;
+                    // Those behind it must not overtake it.
+                    break;
+                }
+            };
+            slot.failed = None;
+            ask(driver, connection, &mut plan, slot, number, to);
+            slot.plan = plan.park();
+        }
+        if later && !self.is_retrying {
+            self.is_retrying = true;
+            let (driver, connection) = (driver.clone(), connection.clone());
+            glommio::spawn_local(async move {
+                Timer::new(RETRY_AFTER).await;
+                connection.retry(&driver);
+            })
+            .detach();
+        }
+    }
+}
+
+/// What became of a command.
+enum Taken {
+    Done,
+    Held,
+    Closing,
+}
+
+/// Asks for what comes next.
+fn ask(
+    driver: &Rc<Driver>,
+    connection: &Rc<Connection>,
+    plan: &mut Plan<'_>,
+    slot: &mut Slot,
+    number: u64,
+    to: Option<StoreId>,
+) {
+    if plan.has_range() {
+        plan.bound(&driver.region_limit(plan.key()));
+    }
+    slot.groups.clear();
+    if !plan.is_single() {
+        let groups = plan.split(|key| driver.region_number(key));
+        if groups.len() > 1 {
+            slot.groups = groups;
+        }
+    }
+    let owner = |group: usize| Owner::Connection {
+        connection: connection.clone(),
+        tag: number << 16 | group as u64,
+    };
+    let send = |group: usize, body: crate::shard::request::Body<'_>| {
+        let request = Request { region: None, body };
+        match to {
+            None => driver.request(owner(group), request),
+            Some(store) => driver.forward(store, owner(group), &request),
+        }
+    };
+    if slot.groups.is_empty() {
+        slot.open = 1;
+        plan.ask(|body| send(0, body));
+        return;
+    }
+    slot.open = slot.groups.len() as u32;
+    for group in 0..slot.groups.len() {
+        plan.ask_some(&slot.groups[group], |body| send(group, body));
+    }
+}

@@ -1,0 +1,116 @@
+//! A request that is to be done wherever it belongs: here, on the shard that leads its region, or later.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use glommio::timer::Timer;
+
+use super::driver::{Driver, Owner, Reply};
+use super::route::Next;
+use crate::placement::Message;
+use crate::shard::error::Error;
+use crate::shard::ids::{RegionId, StoreId};
+use crate::shard::request::{Answer, Body, Response};
+use crate::wire::native::ask::Asked;
+
+/// What is tried again waits so long.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
+/// Where the next attempt goes.
+enum To {
+    Here,
+    There(StoreId),
+}
+
+/// Whether a request was not done for a reason that another place, or time, may not have.
+pub fn is_elsewhere(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NotLeader { .. }
+            | Error::EpochNotMatch { .. }
+            | Error::RegionNotFound(_)
+            | Error::KeyNotInRegion { .. }
+            | Error::RegionMoved(_)
+            | Error::StaleCommand
+    )
+}
+
+/// Does what a frame asks for, wherever that is, until the time of a command is over.
+pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
+    let asked = match Asked::decode(frame) {
+        Ok(asked) => asked,
+        Err(error) => return Err(Error::BadRequest(error.0)),
+    };
+    let until = driver.clock.mono() + driver.config.client.timeout_ms * 1_000_000;
+    let is_named = asked.ask.region.is_some();
+    let mut to = To::Here;
+    loop {
+        let reply = Rc::new(Reply::default());
+        let mut question = None;
+        let mut region = None;
+        let mut key = Vec::new();
+        let sent = asked.request(|request| {
+            if let Body::Placement(message) = request.body {
+                question = Some(message.clone());
+                return;
+            }
+            region = request.body.region();
+            key.extend_from_slice(request.body.key());
+            let owner = Owner::Task(reply.clone());
+            match to {
+                To::Here => driver.request(owner, request),
+                To::There(store) => driver.forward(store, owner, &request),
+            }
+        });
+        if let Err(error) = sent {
+            return Err(Error::BadRequest(error.0));
+        }
+        let response = match question {
+            Some(message) => driver.ask_placement(&message).await,
+            None => reply.wait().await,
+        };
+        let error = match response {
+            Err(error) if is_elsewhere(&error) && driver.clock.mono() < until => error,
+            other => return other,
+        };
+        // Whoever names an epoch wants to know that it has changed.
+        if is_named && matches!(error, Error::EpochNotMatch { .. }) {
+            return Err(error);
+        }
+        let next = match (&error, region) {
+            (Error::RegionNotFound(_), Some(region)) => find_region(driver, region).await,
+            _ => driver.next_place(&error, &key),
+        };
+        to = match next {
+            Next::Here => To::Here,
+            Next::There(store) => To::There(store),
+            Next::Later => {
+                Timer::new(RETRY_AFTER).await;
+                To::Here
+            }
+        };
+    }
+}
+
+/// Who leads a region that is known by its number alone.
+async fn find_region(driver: &Rc<Driver>, wanted: RegionId) -> Next {
+    let mut start = Vec::new();
+    loop {
+        let question = Message::ListRegions { start, count: 256 };
+        let Ok(Answer::Placement(Message::Regions(regions))) =
+            driver.ask_placement(&question).await
+        else {
+            return Next::Later;
+        };
+        let found = regions.iter().find(|(region, _)| region.id == wanted);
+        if let Some((region, leader)) = found {
+            let peer = leader.or(region.peers.first().copied());
+            return peer.map_or(Next::Later, |peer| Next::There(peer.store));
+        }
+        match regions.last() {
+            Some((last, _)) if !last.range.limit.is_empty() => start = last.range.limit.clone(),
+            _ => return Next::Later,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The turn loop: completions in, one flush, effects out, one write per connection.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::connection::Connection;
+use super::disk::submit_now;
+use super::driver::Driver;
+use super::life::Event;
+use crate::shard::door::{Effect, Input, Report};
+
+/// Turns without a pause before what was begun is handed to the kernel and others get their time.
+const TURNS_IN_A_ROW: usize = 8;
+
+/// Completions that one turn takes in at the most.
+const COMPLETIONS_PER_TURN: usize = 256;
+
+/// Turns until the shard has stopped, or the driver is told to end.
+pub async fn run(driver: Rc<Driver>) {
+    let mut turn = Turn::default();
+    let mut in_a_row = 0;
+    loop {
+        turn.take(&driver);
+        if driver.has_stopped() {
+            driver.abandon_requests();
+            return;
+        }
+        let more = driver.shard.borrow().wants_turn();
+        match more {
+            true => {
+                in_a_row += 1;
+                if in_a_row >= TURNS_IN_A_ROW {
+                    in_a_row = 0;
+                    submit_now().await;
+                } else {
+                    glommio::yield_if_needed().await;
+                    driver.log.hand_over().await;
+                }
+            }
+            false => {
+                in_a_row = 0;
+                wait(&driver).await;
+            }
+        }
+    }
+}
+
+/// Until there is something to do.
+async fn wait(driver: &Driver) {
+    let mut waited = false;
+    poll_fn(|context| {
+        let ready = driver.bell.poll_rung(context).is_ready()
+            | driver.log.poll_item(context).is_ready()
+            | driver.store.poll_item(context).is_ready();
+        if ready {
+            return Poll::Ready(());
+        }
+        waited = true;
+        Poll::Pending
+    })
+    .await;
+    if waited {
+        driver.log.was_idle();
+    }
+}
+
+#[derive(Default)]
+struct Turn {
+    effects: Vec<Effect>,
+    touched: Vec<Rc<Connection>>,
+}
+
+impl Turn {
+    fn take(&mut self, driver: &Rc<Driver>) {
+        let begun = driver.clock.mono();
+        self.complete(driver);
+        driver.shard.borrow_mut().flush(&mut self.effects);
+        let now = driver.clock.mono();
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Respond { to, response } => driver.respond(to, response, now),
+                Effect::Log(effect) => {
+                    driver.log.start(&mut *driver.shard.borrow_mut(), effect);
+                }
+                Effect::Store(effect) => driver.store.start(effect),
+                Effect::Send { to, message } => driver.links.send(driver, to, message),
+                Effect::Nodes(nodes) => {
+                    driver.learn_nodes(&nodes);
+                    let event = (driver.station.shard, Event::Nodes(nodes));
+                    // Nobody listens only if the process ends anyway.
+                    let _ = driver.events.send(event);
+                }
+                Effect::Report(report) => tell(driver, report),
+            }
+        }
+        driver.links.flush();
+        // What answers set free is asked for at once, so that it is part of the next turn.
+        driver.take_touched(&mut self.touched);
+        for connection in self.touched.drain(..) {
+            connection.is_touched.set(false);
+            connection.end_of_turn(driver);
+        }
+        driver.figures.turn(driver.clock.mono() - begun);
+    }
+
+    fn complete(&mut self, driver: &Driver) {
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let Some(finished) = driver.log.pop() else {
+                break;
+            };
+            driver.handle(finished.input());
+            if let Some(error) = driver.log.failure() {
+                tracing::error!(%error, "the log failed");
+            }
+        }
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let Some(finished) = driver.store.pop() else {
+                break;
+            };
+            driver.handle(Input::Store(finished.completion()));
+        }
+    }
+}
+
+fn tell(driver: &Driver, report: Report) {
+    let store = driver.station.store.0;
+    match report {
+        Report::Stopped(why) => {
+            tracing::error!(store, why, "the shard has stopped");
+            driver.stopped.borrow_mut().get_or_insert(why);
+        }
+        Report::Quarantined { region, why } => {
+            driver
+                .figures
+                .quarantined
+                .set(driver.figures.quarantined.get() + 1);
+            tracing::error!(store, region = region.0, why, "a region is quarantined");
+        }
+        Report::Diverged { region, index } => {
+            driver
+                .figures
+                .diverged
+                .set(driver.figures.diverged.get() + 1);
+            tracing::error!(
+                store,
+                region = region.0,
+                index,
+                "a replica differs from its leader"
+            );
+        }
+        Report::PlacementUnreadable(why) => {
+            tracing::error!(store, why, "placement cannot read its records");
+        }
+        Report::ClockAhead { region, by_ms } => {
+            tracing::warn!(store, region = region.0, by_ms, "a leader's clock is ahead");
+        }
+    }
+}
