@@ -420,7 +420,10 @@ fn typed(sample: &toml::Value, text: &str) -> Option<toml::Value> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test writes the file that it reads")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test writes the file that it reads"
+)]
 mod tests {
     use super::*;
 

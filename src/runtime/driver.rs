@@ -226,8 +226,12 @@ impl Driver {
 
     /// A request to this shard; its owner gets the answer, later.
     pub fn request(&self, owner: Owner, request: Request<'_>) {
+        self.request_at(self.clock.now(), owner, request);
+    }
+
+    /// The same, with clocks that were read when its bytes had come.
+    pub fn request_at(&self, now: Time, owner: Owner, request: Request<'_>) {
         let writes = request.body.writes();
-        let now = self.clock.now();
         let waiting = Waiting {
             owner,
             since: now.mono,

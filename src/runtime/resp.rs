@@ -17,7 +17,8 @@ use super::route::Next;
 use super::serve::is_elsewhere;
 use crate::shard::error::Error;
 use crate::shard::ids::StoreId;
-use crate::shard::request::{Request, Response};
+use crate::shard::request::{Body, Request, Response};
+use crate::shard::time::Time;
 use crate::wire::resp::info::Info;
 use crate::wire::resp::parse::{Parsed, Parser};
 use crate::wire::resp::plan::{Plan, Step};
@@ -48,6 +49,17 @@ struct Slot {
     written: Option<Vec<u8>>,
     /// Whether nothing more is to be done but to write its reply.
     is_over: bool,
+}
+
+impl Slot {
+    /// Keeps of a plan what its answers need, and where several regions have a part in it, what those need
+    /// that are asked again.
+    fn keep(&mut self, plan: Plan<'_>) {
+        self.plan = match self.groups.is_empty() {
+            true => plan.park(),
+            false => plan.into_owned(),
+        };
+    }
 }
 
 /// A connection that speaks RESP.
@@ -93,10 +105,10 @@ impl RespTalk {
         input: &mut Input,
         out: &mut Vec<u8>,
     ) -> bool {
-        let wall_ms = driver.clock.now().wall;
+        let now = driver.clock.now();
         while self.flight.len() < FLIGHT_MAX {
-            let consumed = match self.held.take() {
-                Some(_) if self.is_busy() && self.must_wait() => return true,
+            let consumed = match self.held {
+                Some(_) if self.is_busy() => return true,
                 Some(consumed) => consumed,
                 None => match self.parser.parse(input.rest()) {
                     Ok(Parsed::Command { consumed }) => consumed,
@@ -110,7 +122,8 @@ impl RespTalk {
                     }
                 },
             };
-            match self.take(driver, connection, input, out, consumed, wall_ms) {
+            self.held = None;
+            match self.take(driver, connection, input, out, consumed, now) {
                 Taken::Done => input.done += consumed,
                 Taken::Held => {
                     self.held = Some(consumed);
@@ -125,10 +138,6 @@ impl RespTalk {
         true
     }
 
-    fn must_wait(&self) -> bool {
-        self.is_busy()
-    }
-
     /// One command.
     fn take(
         &mut self,
@@ -137,7 +146,7 @@ impl RespTalk {
         input: &Input,
         out: &mut Vec<u8>,
         consumed: usize,
-        wall_ms: u64,
+        now: Time,
     ) -> Taken {
         let args = self.parser.args(input.rest());
         if args.is_empty() {
@@ -146,7 +155,7 @@ impl RespTalk {
         let version = self.session.version();
         let cursors = driver.cursors.borrow();
         let facts = Facts {
-            wall_ms,
+            wall_ms: now.wall,
             keys: driver.user_keys(),
             cursors: &cursors,
             may_flush: driver.config.client.flush,
@@ -177,7 +186,7 @@ impl RespTalk {
                     version,
                     from,
                     to: from + consumed,
-                    since: driver.clock.mono(),
+                    since: now.mono,
                     open: 0,
                     groups: Vec::new(),
                     failed: None,
@@ -185,8 +194,8 @@ impl RespTalk {
                     is_over: false,
                     plan: Plan::nothing(),
                 };
-                ask(driver, connection, &mut plan, &mut slot, number, None);
-                slot.plan = plan.park();
+                ask(driver, connection, &mut plan, &mut slot, number, None, now);
+                slot.keep(plan);
                 self.flight.push_back(slot);
                 return Taken::Done;
             }
@@ -248,8 +257,9 @@ impl RespTalk {
                 Step::Done => slot.is_over = true,
                 Step::Again => {
                     let mut plan = std::mem::replace(&mut slot.plan, Plan::nothing());
-                    ask(driver, connection, &mut plan, slot, number, None);
-                    slot.plan = plan.park();
+                    let now = driver.clock.now();
+                    ask(driver, connection, &mut plan, slot, number, None, now);
+                    slot.keep(plan);
                 }
             }
         }
@@ -294,7 +304,7 @@ impl RespTalk {
         } else if self.is_retrying {
             return;
         }
-        let now = driver.clock.mono();
+        let now = driver.clock.now();
         let limit = driver.config.client.timeout_ms * 1_000_000;
         // A write that came later and is done must not be overtaken by one that was to be before it.
         let mut overtaken = false;
@@ -303,7 +313,7 @@ impl RespTalk {
                 overtaken |= self.writes && slot.written.is_none();
                 continue;
             };
-            if overtaken || now - slot.since >= limit {
+            if overtaken || now.mono.saturating_sub(slot.since) >= limit {
                 let error = error.clone();
                 driver.figures.failed(&error);
                 slot.plan.fail(error);
@@ -319,36 +329,46 @@ impl RespTalk {
             let Some(error) = &slot.failed else {
                 continue;
             };
+            let error = error.clone();
             let mut parser = Parser::new();
-            let bytes = input.at(slot.from, slot.to);
-            let parsed = parser.parse(bytes);
-            debug_assert!(matches!(parsed, Ok(Parsed::Command { .. })));
             let cursors = driver.cursors.borrow();
-            let facts = Facts {
-                wall_ms: driver.clock.now().wall,
-                keys: 0,
-                cursors: &cursors,
-                may_flush: driver.config.client.flush,
-            };
             let mut unused = Vec::new();
-            let Told::Plan(mut plan) = self.session.handle(parser.args(bytes), facts, &mut unused)
-            else {
-                unreachable!("it was a plan before");
+            // Where one region has done its part already, only the others are asked again.
+            let mut plan = match slot.groups.is_empty() {
+                false => std::mem::replace(&mut slot.plan, Plan::nothing()),
+                true => {
+                    let bytes = input.at(slot.from, slot.to);
+                    let parsed = parser.parse(bytes);
+                    debug_assert!(matches!(parsed, Ok(Parsed::Command { .. })));
+                    let facts = Facts {
+                        wall_ms: now.wall,
+                        keys: 0,
+                        cursors: &cursors,
+                        may_flush: driver.config.client.flush,
+                    };
+                    match self.session.handle(parser.args(bytes), facts, &mut unused) {
+                        Told::Plan(plan) => plan,
+                        _ => unreachable!("it was a plan before"),
+                    }
+                }
             };
             drop(cursors);
-            let to = match driver.next_place(error, plan.key()) {
+            let to = match driver.next_place(&error, plan.key()) {
                 Next::Here => None,
                 Next::There(store) => Some(store),
                 Next::Later if has_waited => None,
                 Next::Later => {
                     later = true;
+                    if !slot.groups.is_empty() {
+                        slot.plan = plan.into_owned();
+                    }
                     // Those behind it must not overtake it.
                     break;
                 }
             };
             slot.failed = None;
-            ask(driver, connection, &mut plan, slot, number, to);
-            slot.plan = plan.park();
+            ask(driver, connection, &mut plan, slot, number, to, now);
+            slot.keep(plan);
         }
         if later && !self.is_retrying {
             self.is_retrying = true;
@@ -377,6 +397,7 @@ fn ask(
     slot: &mut Slot,
     number: u64,
     to: Option<StoreId>,
+    now: Time,
 ) {
     if plan.has_range() {
         plan.bound(&driver.region_limit(plan.key()));
@@ -392,20 +413,28 @@ fn ask(
         connection: connection.clone(),
         tag: number << 16 | group as u64,
     };
-    let send = |group: usize, body: crate::shard::request::Body<'_>| {
+    let send = |to: Option<StoreId>, group: usize, body: Body<'_>| {
         let request = Request { region: None, body };
         match to {
-            None => driver.request(owner(group), request),
+            None => driver.request_at(now, owner(group), request),
             Some(store) => driver.forward(store, owner(group), &request),
         }
     };
-    if slot.groups.is_empty() {
-        slot.open = 1;
-        plan.ask(|body| send(0, body));
-        return;
-    }
-    slot.open = slot.groups.len() as u32;
-    for group in 0..slot.groups.len() {
-        plan.ask_some(&slot.groups[group], |body| send(group, body));
-    }
+    let asked = match slot.groups.len() {
+        0 => usize::from(plan.ask(|body| send(to, 0, body)).is_some()),
+        several => (0..several)
+            .filter(|group| {
+                let parts = &slot.groups[*group];
+                let key = parts
+                    .first()
+                    .and_then(|part| plan.keys().nth(*part as usize));
+                // Each region has its own place.
+                let to = key.and_then(|key| driver.known_place(key));
+                plan.ask_some(parts, |body| send(to, *group, body))
+                    .is_some()
+            })
+            .count(),
+    };
+    slot.open = asked as u32;
+    slot.is_over = asked == 0;
 }

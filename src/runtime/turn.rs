@@ -40,6 +40,7 @@ pub async fn run(driver: Rc<Driver>) {
             }
             false => {
                 in_a_row = 0;
+                glommio::yield_if_needed().await;
                 wait(&driver).await;
             }
         }
