@@ -55,7 +55,7 @@ async fn serve(driver: Rc<Driver>, mut stream: TcpStream) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let connection = Connection::new(&driver, stream.as_raw_fd(), address);
+    let connection = Connection::new(&driver, stream.as_raw_fd(), address, None);
     let number = connection.number;
     driver
         .connections
@@ -139,6 +139,33 @@ pub async fn close_idle(driver: Rc<Driver>) {
             if connection.last_active.get() < before && connection.is_idle() {
                 connection.close();
             }
+        }
+    }
+}
+
+/// Closes those on the ring that do not say what they speak, or do not read what they are answered, and
+/// forgets those that are over.
+pub async fn watch_ring(driver: Rc<Driver>) {
+    let stalled = driver.config.client.stalled_seconds * 1_000_000_000;
+    while !driver.has_stopped() {
+        Timer::new(UNDECIDED / 2).await;
+        let Some(side) = &driver.ring else { return };
+        let now = driver.clock.mono();
+        let open: Vec<_> = driver.connections.borrow().values().cloned().collect();
+        for connection in open {
+            let Some(place) = connection.place() else {
+                continue;
+            };
+            let quiet = now.saturating_sub(connection.last_active.get());
+            let is_undecided = !connection.is_decided() && quiet > UNDECIDED.as_nanos() as u64;
+            let is_stalled = side
+                .sends_since(place)
+                .is_some_and(|since| now - since > stalled);
+            if is_undecided || is_stalled {
+                count(&driver.figures.cut_off, 1);
+                connection.close();
+            }
+            side.bury(&driver, place);
         }
     }
 }

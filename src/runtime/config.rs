@@ -77,6 +77,9 @@ impl Default for Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Io {
+    /// What carries sockets and log writes: "ring" is a ring of our own, "glommio" the executor's; "auto" takes
+    /// the ring where the kernel has all that it needs.
+    pub driver: String,
     /// Microseconds that an idle executor spins before it sleeps: 0 on shared hosts, 50 to 100 for latency.
     pub spin_us: u64,
     /// Operations that each ring of an executor holds.
@@ -88,6 +91,7 @@ pub struct Io {
 impl Default for Io {
     fn default() -> Io {
         Io {
+            driver: "auto".into(),
             spin_us: 0,
             ring_depth: 512,
             memory_kib: 4096,
@@ -290,6 +294,12 @@ impl Config {
         within("node.shards", self.node.shards.into(), 0, 256)?;
         within("node.replicas", self.node.replicas as u64, 1, 7)?;
         within("node.stop_seconds", self.node.stop_seconds, 0, 3600)?;
+        if !["auto", "ring", "glommio"].contains(&&self.io.driver[..]) {
+            return usage(format!(
+                "io.driver is '{}'; it is one of auto, ring, glommio",
+                self.io.driver
+            ));
+        }
         within("io.spin_us", self.io.spin_us, 0, 1_000_000)?;
         within("io.ring_depth", self.io.ring_depth as u64, 32, 16_384)?;
         within("io.memory_kib", self.io.memory_kib as u64, 64, 1 << 20)?;

@@ -36,6 +36,8 @@ pub struct Connection {
     /// Rung when it may read on, or is over.
     pub room: Bell,
     fd: RawFd,
+    /// Its place on the ring, where that is what carries it.
+    place: Option<u32>,
     state: RefCell<State>,
     is_closed: Cell<bool>,
     /// Since when it has had nothing under way, on the shard's clock.
@@ -111,12 +113,13 @@ enum Talk {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(driver: &Driver, fd: RawFd, address: String) -> Rc<Connection> {
+    pub fn new(driver: &Driver, fd: RawFd, address: String, place: Option<u32>) -> Rc<Connection> {
         Rc::new(Connection {
             number: driver.number_connection(),
             is_touched: Cell::new(false),
             room: Bell::default(),
             fd,
+            place,
             state: RefCell::new(State {
                 input: Input::default(),
                 out: Vec::new(),
@@ -128,6 +131,37 @@ impl Connection {
             is_closed: Cell::new(false),
             last_active: Cell::new(driver.clock.mono()),
         })
+    }
+
+    /// Bytes have come.
+    pub fn take_in(&self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = self.fill(|space| {
+                let (now, later) = rest.split_at(rest.len().min(space.len()));
+                space[..now.len()].copy_from_slice(now);
+                (now.len(), later)
+            });
+        }
+    }
+
+    /// Whether something is to be sent.
+    pub fn has_out(&self) -> bool {
+        !self.state.borrow().out.is_empty()
+    }
+
+    /// Gives away what is to be sent, for memory that may be filled again.
+    pub fn swap_out(&self, with: &mut Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        std::mem::swap(&mut state.out, with);
+        if state.out.capacity() > KEPT_BYTES {
+            state.out = Vec::new();
+        }
+    }
+
+    /// Its place on the ring.
+    pub fn place(&self) -> Option<u32> {
+        self.place
     }
 
     /// Gives the reader a place for bytes; how many it put there comes back.
@@ -268,27 +302,36 @@ impl Connection {
 
     /// The turn is over: what answers set free is asked for, and what is to be sent leaves.
     pub fn end_of_turn(self: &Rc<Self>, driver: &Rc<Driver>) {
-        if self.is_closed.get() {
-            return;
-        }
-        self.last_active.set(driver.clock.mono());
-        let waits = {
-            let state = self.state.borrow();
-            match &state.talk {
-                Talk::Resp(talk) => !state.input.rest().is_empty() && !talk.is_busy(),
-                _ => false,
+        if !self.is_closed.get() {
+            self.last_active.set(driver.clock.mono());
+            let waits = {
+                let state = self.state.borrow();
+                match &state.talk {
+                    Talk::Resp(talk) => !state.input.rest().is_empty() && !talk.is_busy(),
+                    Talk::Native(talk) => !state.input.rest().is_empty() && !talk.is_full(),
+                    _ => false,
+                }
+            };
+            if waits {
+                self.advance(driver);
             }
-        };
-        if waits {
-            self.advance(driver);
         }
-        self.send(driver);
+        match (&driver.ring, self.place) {
+            (Some(side), Some(place)) => {
+                side.send(driver, place);
+                if self.is_finished() && self.is_idle() && !side.is_sending(place) {
+                    self.close();
+                    side.bury(driver, place);
+                }
+            }
+            _ => self.send(driver),
+        }
         self.room.ring();
     }
 
     fn send(self: &Rc<Self>, driver: &Rc<Driver>) {
         let mut state = self.state.borrow_mut();
-        if state.is_sending || state.out.is_empty() {
+        if state.is_sending || state.out.is_empty() || self.is_closed.get() {
             return;
         }
         match super::socket::send(self.fd, &state.out) {

@@ -27,6 +27,7 @@ use super::figures::Figures;
 use super::life::Event;
 use super::links::Links;
 use super::request_table::RequestTable;
+use super::ring::Side;
 use super::route::Routes;
 use crate::placement::NodeInfo;
 use crate::shard::Shard;
@@ -120,6 +121,8 @@ pub struct Driver {
     pub log: LogDisk,
     /// The files of its state store.
     pub store: StoreDisk,
+    /// The ring that carries its sockets and its log, where there is one.
+    pub ring: Option<Side>,
     /// Its clocks.
     pub clock: Clock,
     /// Rung when a turn is wanted.
@@ -154,14 +157,20 @@ impl Driver {
     /// Around a shard that was opened.
     pub fn new(
         station: Station,
-        opened: super::open::Opened,
+        mut opened: super::open::Opened,
+        ring: Option<Side>,
         clock: Clock,
         config: Config,
         board: Board,
         events: Sender<(u16, Event)>,
     ) -> Rc<Driver> {
+        if let Some(side) = &ring {
+            let (ring, writes) = side.log_writes();
+            opened.log.write_through_ring(ring, writes);
+        }
         Rc::new(Driver {
             station,
+            ring,
             shard: RefCell::new(opened.shard),
             log: opened.log,
             store: opened.store,

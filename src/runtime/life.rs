@@ -1,5 +1,6 @@
 //! The life of one shard on its executor: opened, founded, serving, drained.
 
+use std::os::fd::IntoRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use super::driver::{Driver, Station};
 use super::failure::{Exit, Failure};
 use super::listen::Doors;
 use super::open::open;
-use super::{socket, turn};
+use super::{ring, socket, turn};
 use crate::placement::{self, Message, NodeInfo};
 use crate::shard::door::Input;
 use crate::shard::mutant::Mutant;
@@ -137,15 +138,19 @@ async fn serve(start: Start) -> Result<(), Failure> {
         );
         return Err(Failure::new(Exit::Corruption, why));
     }
+    let ring = ring(&start.config.io.driver)?;
     let driver = Driver::new(
         start.station,
         opened,
+        ring,
         clock,
         start.config,
         start.board,
         start.events.clone(),
     );
     let turns = glommio::spawn_local(turn::run(driver.clone()));
+    glommio::spawn_local(ring::side::watch(driver.clone())).detach();
+    glommio::spawn_local(client::watch_ring(driver.clone())).detach();
     glommio::spawn_local(pass_time(driver.clone())).detach();
     glommio::spawn_local(board::keep(driver.clone())).detach();
     glommio::spawn_local(client::close_idle(driver.clone())).detach();
@@ -162,6 +167,11 @@ async fn serve(start: Start) -> Result<(), Failure> {
         glommio::spawn_local(announced).detach();
     }
     for listener in [start.doors.shared, start.doors.own] {
+        if let Some(side) = &driver.ring {
+            side.listen(listener.into_raw_fd());
+            driver.bell.ring();
+            continue;
+        }
         glommio::spawn_local(client::accept(
             driver.clone(),
             socket::adopt_listener(listener),
@@ -175,6 +185,26 @@ async fn serve(start: Start) -> Result<(), Failure> {
     drain(&driver).await?;
     drop(turns);
     Ok(())
+}
+
+/// The ring, where it is wanted and the kernel has all that it needs.
+fn ring(wanted: &str) -> Result<Option<ring::Side>, Failure> {
+    if wanted == "glommio" {
+        return Ok(None);
+    }
+    match ring::Ring::new() {
+        Ok(ring) => Ok(Some(ring::Side::new(ring))),
+        Err(error) if wanted == "ring" => {
+            let why = format!(
+                "a ring of its own cannot be had here: {error}; start with io.driver = \"auto\""
+            );
+            Err(Failure::new(Exit::Usage, why))
+        }
+        Err(error) => {
+            tracing::info!(%error, "no ring of its own: sockets and log go through glommio");
+            Ok(None)
+        }
+    }
 }
 
 /// Waits for the end of the replay; founds what is to be founded.

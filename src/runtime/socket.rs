@@ -5,9 +5,10 @@
 )]
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use glommio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
 
 /// Sends what the socket takes at once; 0 if that is nothing.
 pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
@@ -36,6 +37,22 @@ pub fn shut_down(fd: RawFd) {
     unsafe {
         libc::shutdown(fd, libc::SHUT_RDWR);
     }
+}
+
+/// Makes a new connection ready: no waiting for more to send. Where it comes from.
+pub fn prepare(fd: RawFd) -> io::Result<String> {
+    // SAFETY: the descriptor is open, and stays its owner's: only what it says is asked for.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let socket = SockRef::from(&socket);
+    socket.set_tcp_nodelay(true)?;
+    let address = socket.peer_addr()?.as_socket();
+    Ok(address.map_or_else(String::new, |address| address.to_string()))
+}
+
+/// Gives a descriptor up.
+pub fn close(fd: RawFd) {
+    // SAFETY: the caller owns it, and uses it no more.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
 /// A descriptor that nobody else has, as a socket of this executor.

@@ -26,23 +26,20 @@ pub async fn run(driver: Rc<Driver>) {
             driver.abandon_requests();
             return;
         }
-        let more = driver.shard.borrow().wants_turn();
-        match more {
-            true => {
-                in_a_row += 1;
-                if in_a_row >= TURNS_IN_A_ROW {
-                    in_a_row = 0;
-                    submit_now().await;
-                } else {
-                    glommio::yield_if_needed().await;
-                    driver.log.hand_over().await;
-                }
-            }
-            false => {
+        let looked = driver.ring.as_ref().is_some_and(|side| side.look(&driver));
+        if looked || driver.shard.borrow().wants_turn() {
+            in_a_row += 1;
+            if in_a_row >= TURNS_IN_A_ROW && driver.ring.is_none() {
                 in_a_row = 0;
+                submit_now().await;
+            } else {
                 glommio::yield_if_needed().await;
-                wait(&driver).await;
+                driver.log.hand_over().await;
             }
+        } else {
+            in_a_row = 0;
+            glommio::yield_if_needed().await;
+            wait(&driver).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::runtime::disk::{BLOCK_BYTES, DiskError, Failure, TRANSFER_BYTES_MAX, alignment};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -46,6 +47,11 @@ impl DirectFile {
             file,
             path: path.to_path_buf(),
         })
+    }
+
+    /// For the kernel, as long as this is open.
+    pub fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 
     /// Where it is.

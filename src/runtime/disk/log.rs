@@ -5,6 +5,8 @@ use crate::runtime::disk::layout::sync_names;
 use crate::runtime::disk::{
     DirectFile, DiskError, Durability, Failure, Finished, ShardDirectory, probe, submit_now,
 };
+use crate::runtime::ring::Ring;
+use crate::runtime::ring::writes::{Writes, Written};
 use crate::shard::Shard;
 use crate::shard::door::Input;
 use coracle_wal::effect::{Effect, Write};
@@ -24,6 +26,8 @@ pub struct LogDisk {
     shared: Rc<Shared>,
     finished: Finished<LogFinished>,
     unsent: Rc<Cell<Unsent>>,
+    /// The ring that writes go through, where there is one.
+    ring: Option<(Rc<Ring>, Rc<Writes>)>,
 }
 
 /// From so many bytes on it pays to interrupt a row of turns.
@@ -139,7 +143,21 @@ impl LogDisk {
             shared: Rc::new(shared),
             finished: Finished::default(),
             unsent: Rc::default(),
+            ring: None,
         })
+    }
+
+    /// Writes go through this ring from now on.
+    pub fn write_through_ring(&mut self, ring: Rc<Ring>, writes: Rc<Writes>) {
+        self.ring = Some((ring, writes));
+    }
+
+    /// A write through the ring is over.
+    pub fn written(&self, written: Written) {
+        let failed = |failure| DiskError::new("write", written.file.path(), failure);
+        let outcome = self.shared.settle(written.outcome.map_err(failed));
+        let answer = Finish::Written(written.lsn, outcome);
+        self.finished.push(LogFinished { answer });
     }
 
     /// Begins to carry out an effect, taking the bytes of a write from the log. Effects are started in
@@ -180,6 +198,23 @@ impl LogDisk {
         let file = file.expect("the log writes to files that were reported as created or found");
         let mut buffer = file.buffer(write.len as usize);
         log.encode(&write, buffer.as_bytes_mut());
+        if let Some((ring, writes)) = &self.ring {
+            self.finished.expect_one();
+            let failed = self
+                .shared
+                .state
+                .borrow()
+                .failed
+                .as_ref()
+                .map(|error| error.failure);
+            if let Some(failure) = failed {
+                let answer = Finish::Written(write.lsn, Err(failure));
+                return self.finished.push(LogFinished { answer });
+            }
+            let syncs = self.shared.durability == Durability::WriteThenSync;
+            let offset = u64::from(write.offset);
+            return writes.begin(ring, write.lsn, file, buffer, offset, syncs);
+        }
         let unsent = self.unsent.get();
         self.unsent.set(Unsent {
             writes: unsent.writes + 1,
@@ -306,6 +341,11 @@ impl Shared {
             return Err(error.failure);
         }
         let done = work.await;
+        self.settle(done)
+    }
+
+    /// What a write or sync has come to: the first failure is final.
+    fn settle(&self, done: Result<(), DiskError>) -> Result<(), Failure> {
         let mut state = self.state.borrow_mut();
         // What ended well after something else failed is no proof of anything any more.
         if let Some(error) = &state.failed {
