@@ -1,4 +1,5 @@
-//! One batch: what one durable write holds, its bytes out and in.
+//! One batch: what one durable write holds, byte by byte, and how it is read. What writes it is in
+//! `pending.rs`.
 //!
 //! ```text
 //!    0  magic            4
@@ -31,21 +32,17 @@
 //! A batch names its log, segment, opening, place and predecessor, so the old content of a recycled
 //! segment, a batch that landed elsewhere, or a tail from before a crash can never verify.
 
-use alloc::vec::Vec;
-
-use bytes::Bytes;
-
 use crate::header::{u32_at, u64_at};
 use crate::ids::{LogId, Lsn, RegionId, Sequence};
 use crate::limits::{BLOCK_BYTES, NUMBER_MAX};
 
-const MAGIC: [u8; 4] = *b"CBAT";
+pub(crate) const MAGIC: [u8; 4] = *b"CBAT";
 /// Where the directory begins.
 pub const DIRECTORY_AT: usize = 72;
-const ENTRIES_BYTES: usize = 32;
-const ENTRY_BYTES: usize = 8;
-const HARD_STATE_BYTES: usize = 24;
-const META_BYTES: usize = 40;
+pub(crate) const ENTRIES_BYTES: usize = 32;
+pub(crate) const ENTRY_BYTES: usize = 8;
+pub(crate) const HARD_STATE_BYTES: usize = 24;
+pub(crate) const META_BYTES: usize = 40;
 
 /// The log of the region becomes empty at the truncated index, at both ends.
 pub const META_RESET: u8 = 1;
@@ -69,230 +66,6 @@ pub struct Position {
     pub previous: u32,
     /// Where in the file.
     pub offset: u32,
-}
-
-/// A record on its way out; `place` is the caller's, for finding the region again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Record {
-    Entries {
-        region: RegionId,
-        place: u32,
-        first: u64,
-        term: u64,
-        count: u32,
-    },
-    HardState {
-        region: RegionId,
-    },
-    Meta {
-        region: RegionId,
-        flags: u8,
-        truncated: u64,
-        term: u64,
-    },
-}
-
-/// A payload with its checksum.
-#[derive(Clone, Debug)]
-pub(crate) struct Payload {
-    pub bytes: Bytes,
-    pub checksum: u32,
-}
-
-/// The records of one batch, gathered until the turn ends.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    pub records: Vec<Record>,
-    pub payloads: Vec<Payload>,
-    directory_bytes: usize,
-    payload_bytes: usize,
-}
-
-impl Pending {
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// The length of the batch if it ended here.
-    pub fn len(&self) -> usize {
-        self.len_unpadded().next_multiple_of(BLOCK_BYTES)
-    }
-
-    /// Where the payloads end, from the start of the batch.
-    pub fn len_unpadded(&self) -> usize {
-        DIRECTORY_AT + self.directory_bytes + self.payload_bytes
-    }
-
-    /// The length of the batch with one more payload and at most one more record.
-    pub fn len_with(&self, payload_bytes: usize) -> usize {
-        let directory = self.directory_bytes + META_BYTES + ENTRY_BYTES;
-        (DIRECTORY_AT + directory + self.payload_bytes + payload_bytes)
-            .next_multiple_of(BLOCK_BYTES)
-    }
-
-    /// Where the payloads begin, from the start of the batch.
-    pub fn payloads_at(&self) -> usize {
-        DIRECTORY_AT + self.directory_bytes
-    }
-
-    pub fn push_entry(
-        &mut self,
-        region: RegionId,
-        place: u32,
-        index: u64,
-        term: u64,
-        payload: Payload,
-    ) {
-        let continued = match self.records.last_mut() {
-            Some(Record::Entries {
-                region: last,
-                first,
-                term: t,
-                count,
-                ..
-            }) if *last == region && *t == term && *first + u64::from(*count) == index => {
-                *count += 1;
-                true
-            }
-            _ => false,
-        };
-        if !continued {
-            self.records.push(Record::Entries {
-                region,
-                place,
-                first: index,
-                term,
-                count: 1,
-            });
-            self.directory_bytes += ENTRIES_BYTES;
-        }
-        self.directory_bytes += ENTRY_BYTES;
-        self.push_payload(payload);
-    }
-
-    pub fn push_hard_state(&mut self, region: RegionId, payload: Payload) {
-        self.records.push(Record::HardState { region });
-        self.directory_bytes += HARD_STATE_BYTES;
-        self.push_payload(payload);
-    }
-
-    pub fn push_meta(
-        &mut self,
-        region: RegionId,
-        flags: u8,
-        (truncated, term): (u64, u64),
-        payload: Payload,
-    ) {
-        self.records.push(Record::Meta {
-            region,
-            flags,
-            truncated,
-            term,
-        });
-        self.directory_bytes += META_BYTES;
-        self.push_payload(payload);
-    }
-
-    fn push_payload(&mut self, payload: Payload) {
-        self.payload_bytes += payload.bytes.len();
-        self.payloads.push(payload);
-    }
-
-    pub fn clear(&mut self) {
-        self.records.clear();
-        self.payloads.clear();
-        self.directory_bytes = 0;
-        self.payload_bytes = 0;
-    }
-
-    /// Fills the whole batch and returns its checksum: each payload is copied once, here.
-    pub fn encode(&self, position: &Position, out: &mut [u8]) -> u32 {
-        assert_eq!(out.len(), self.len(), "a batch fills its buffer");
-        let (mut directory, mut data) = (DIRECTORY_AT, self.payloads_at());
-        let mut payloads = self.payloads.iter();
-        let mut copy = |out: &mut [u8]| {
-            let payload = payloads.next().expect("every record has its payloads");
-            out[data..data + payload.bytes.len()].copy_from_slice(&payload.bytes);
-            data += payload.bytes.len();
-            (payload.bytes.len() as u32, payload.checksum)
-        };
-        for record in &self.records {
-            let at = directory;
-            match *record {
-                Record::Entries {
-                    region,
-                    first,
-                    term,
-                    count,
-                    ..
-                } => {
-                    out[at..at + 4].copy_from_slice(&[1, 0, 0, 0]);
-                    put_u32(out, at + 4, count);
-                    put_u64(out, at + 8, region.0);
-                    put_u64(out, at + 16, first);
-                    put_u64(out, at + 24, term);
-                    directory += ENTRIES_BYTES;
-                    for _ in 0..count {
-                        let (len, checksum) = copy(out);
-                        put_u32(out, directory, len);
-                        put_u32(out, directory + 4, checksum);
-                        directory += ENTRY_BYTES;
-                    }
-                }
-                Record::HardState { region } => {
-                    let (len, checksum) = copy(out);
-                    out[at..at + 4].copy_from_slice(&[2, 0, 0, 0]);
-                    put_u32(out, at + 4, len);
-                    put_u64(out, at + 8, region.0);
-                    put_u32(out, at + 16, checksum);
-                    put_u32(out, at + 20, 0);
-                    directory += HARD_STATE_BYTES;
-                }
-                Record::Meta {
-                    region,
-                    flags,
-                    truncated,
-                    term,
-                } => {
-                    let (len, checksum) = copy(out);
-                    out[at..at + 4].copy_from_slice(&[3, flags, 0, 0]);
-                    put_u32(out, at + 4, len);
-                    put_u64(out, at + 8, region.0);
-                    put_u64(out, at + 16, truncated);
-                    put_u64(out, at + 24, term);
-                    put_u32(out, at + 32, checksum);
-                    put_u32(out, at + 36, 0);
-                    directory += META_BYTES;
-                }
-            }
-        }
-        debug_assert_eq!(directory, self.payloads_at());
-        out[data..].fill(0);
-        out[..4].copy_from_slice(&MAGIC);
-        put_u64(out, 8, position.log.0);
-        put_u64(out, 16, position.sequence.0);
-        put_u64(out, 24, position.opening);
-        put_u64(out, 32, position.lsn.0);
-        put_u64(out, 40, position.durable.0);
-        put_u32(out, 48, position.previous);
-        put_u32(out, 52, position.offset);
-        let len = out.len() as u32;
-        put_u32(out, 56, len);
-        put_u32(out, 60, self.directory_bytes as u32);
-        put_u32(out, 64, self.records.len() as u32);
-        put_u32(out, 68, self.payload_bytes as u32);
-        let checksum = crc32fast::hash(&out[8..directory]);
-        put_u32(out, 4, checksum);
-        checksum
-    }
-}
-
-fn put_u32(out: &mut [u8], at: usize, value: u32) {
-    out[at..at + 4].copy_from_slice(&value.to_le_bytes());
-}
-
-fn put_u64(out: &mut [u8], at: usize, value: u64) {
-    out[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
 /// A batch as it was found, verified.

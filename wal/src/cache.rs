@@ -5,6 +5,9 @@
 //! admission of proposals.
 
 use alloc::collections::VecDeque;
+use core::hint::black_box;
+
+use crate::region::{Region, cached_bytes};
 
 /// One append: everything of the region up to the index came no later than this.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +18,9 @@ struct Run {
 
 /// How many runs that may not go yet are passed over in one call.
 const PASS_MAX: usize = 16;
+
+/// So many runs are reached for together.
+const REACH_MAX: usize = 64;
 
 /// With fewer runs than this, a run that is still cached may stand in front of stale ones.
 const SWEEP_FROM: usize = 4096;
@@ -56,20 +62,48 @@ impl Cache {
         }
     }
 
-    /// Drops the oldest runs until the budget holds; `evict` drops what may go of a region up to an
-    /// index and returns the bytes, and whether the run is done with.
-    pub fn shrink(&mut self, budget: u64, mut evict: impl FnMut(u32, u64) -> (u64, bool)) {
+    /// Drops the oldest payloads that are applied until the budget holds.
+    pub fn shrink(&mut self, budget: u64, regions: &mut [Region]) {
         let mut passed = 0;
         while self.bytes > budget && passed < PASS_MAX {
-            let Some(run) = self.order.pop_front() else {
-                return;
-            };
-            let (freed, done) = evict(run.region, run.last);
-            self.bytes -= freed;
-            if !done {
-                self.order.push_back(run);
-                passed += 1;
+            for _ in 0..self.reach(self.bytes - budget, regions) {
+                let over = self.bytes.saturating_sub(budget);
+                if over == 0 {
+                    return;
+                }
+                let Some(run) = self.order.pop_front() else {
+                    return;
+                };
+                let region = &mut regions[run.region as usize];
+                let freed = region.evict(run.last.min(region.applied), over);
+                self.bytes -= freed;
+                if region.cache_first() > run.last {
+                    continue;
+                }
+                if freed >= over {
+                    self.order.push_front(run);
+                } else {
+                    self.order.push_back(run);
+                    passed += 1;
+                }
             }
         }
+    }
+
+    /// How many of the oldest runs are worth a look to be rid of so many bytes. Their regions, payloads,
+    /// and what the allocator keeps beside these, have left the processor's caches; reached for here one
+    /// behind the other, before anything waits for them, they come together.
+    fn reach(&self, bytes: u64, regions: &[Region]) -> usize {
+        let (mut runs, mut found) = (0, 0);
+        for run in self.order.iter().take(REACH_MAX) {
+            let oldest = regions[run.region as usize].cache.front();
+            runs += 1;
+            black_box(oldest.and_then(|payload| payload.first().copied()));
+            found += oldest.map_or(0, cached_bytes);
+            if found >= bytes {
+                break;
+            }
+        }
+        runs
     }
 }

@@ -71,9 +71,12 @@ impl Log {
         high: u64,
         bytes_max: u64,
     ) -> Result<Fetched, Unfetched> {
-        let Some(&place) = self.places.get(&region) else {
+        let Some(place) = self.regions.place(region) else {
             return Err(Unfetched::Compacted);
         };
+        if high > self.regions[place as usize].settled_last() + 1 {
+            self.settle_early(place);
+        }
         let known = &self.regions[place as usize];
         if low <= known.floor {
             return Err(Unfetched::Compacted);
@@ -141,9 +144,10 @@ impl Log {
     /// Keeps a region's newest entries in memory, as after a restart: those that are not applied are
     /// asked for without waiting. They end at its last entry.
     pub fn keep(&mut self, region: RegionId, entries: &[Entry]) {
-        let (Some(&place), Some(last)) = (self.places.get(&region), entries.last()) else {
+        let (Some(place), Some(last)) = (self.regions.place(region), entries.last()) else {
             return;
         };
+        self.settle_early(place);
         let known = &mut self.regions[place as usize];
         assert_eq!(
             last.index,

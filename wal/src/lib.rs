@@ -43,11 +43,16 @@ pub mod error; // corruption has a place, refusals have a reason
 pub mod effect; // what the log wants done
 pub mod mutant; // planted bugs that the explorations must find
 pub mod header; // the first block of a segment
-pub mod batch; // one write: its bytes, out and in
+pub mod batch; // one write: its bytes, and how they are read
+mod pending; // the records of a turn, and how they are written
 pub mod pool; // slots: free, live, being created
 pub mod region; // what the log knows of one region
+mod regions; // and where it finds it
 pub mod cache; // recent entries, within a budget
-pub mod log; // append, seal, encode, durable
+pub mod log; // what there is, and what has become durable
+mod append; // records in
+mod seal; // batches out
+mod settle; // where the records of a batch went
 pub mod fetch; // entries that left the cache
 pub mod purge; // which segments may go
 pub mod recover; // bytes to a log, or a verdict

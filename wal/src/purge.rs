@@ -21,10 +21,11 @@
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use crate::append::{Admitted, RECORD_BYTES_MAX};
 use crate::batch::META_TOMBSTONE;
 use crate::ids::{Lsn, RegionId, Sequence, Slot};
 use crate::limits::BLOCK_BYTES;
-use crate::log::{Admitted, Log, RECORD_BYTES_MAX, Segment, low_bits};
+use crate::log::{Log, Segment, low_bits};
 use crate::mutant::Mutant;
 use crate::region::{Place, State, UNSEALED};
 
@@ -198,7 +199,7 @@ impl Log {
     fn superseded(&self) -> Vec<Sequence> {
         let alone = self.segments.iter().filter(|segment| segment.ordered == 0);
         let mut found: Vec<Sequence> = alone.map(|segment| segment.sequence).collect();
-        for region in &self.regions {
+        for region in self.regions.iter() {
             if found.is_empty() {
                 break;
             }
@@ -243,7 +244,7 @@ impl Log {
     /// What the states that count in a segment take at the most when they are written anew.
     fn rewritten_bytes(&self, segment: u32) -> u64 {
         let (mut bytes, mut states) = (0, 0);
-        for region in &self.regions {
+        for region in self.regions.iter() {
             let known = [&region.hard_state, &region.meta].into_iter().flatten();
             for state in known.filter(|state| state.segment == segment) {
                 states += 1;

@@ -473,7 +473,7 @@ impl Recovery {
                     at: within,
                     checksum,
                 } => {
-                    let place = log.enter(region) as usize;
+                    let place = log.regions.enter(region) as usize;
                     let known = &mut log.regions[place];
                     if index > known.last() + 1 || index <= known.floor {
                         // What lay between, or before a run that this one replaces, was purged; the
@@ -485,6 +485,7 @@ impl Recovery {
                         known.cut_tail(index);
                     }
                     let len = payload.len() as u32;
+                    known.grow();
                     known.push(
                         term,
                         Place {
@@ -496,7 +497,7 @@ impl Recovery {
                     );
                 }
                 Found::HardState { region, payload } => {
-                    let place = log.enter(region) as usize;
+                    let place = log.regions.enter(region) as usize;
                     let payload = Bytes::copy_from_slice(payload);
                     log.regions[place].hard_state = Some(State { payload, segment });
                 }
@@ -506,7 +507,7 @@ impl Recovery {
                     truncated,
                     payload,
                 } => {
-                    let place = log.enter(region);
+                    let place = log.regions.enter(region);
                     let payload = Bytes::copy_from_slice(payload);
                     log.regions[place as usize].meta = Some(State { payload, segment });
                     log.apply_meta(place, flags, truncated);
@@ -584,7 +585,7 @@ impl Recovery {
                 why,
             });
         }
-        for region in &self.log.regions {
+        for region in self.log.regions.iter() {
             if region.floor > region.truncated.0 && self.mutant != Mutant::DamageIsTail {
                 let first = region.places.front();
                 let sequence = Sequence(first.map_or(0, |place| u64::from(place.segment)));
@@ -636,7 +637,7 @@ impl Recovery {
         // Segments without a record that counts end with this opening; their slots are free when its
         // header, which does not list them, is durable.
         log.end_empty();
-        for region in &mut log.regions {
+        for region in log.regions.iter_mut() {
             region.checkpointed = 0;
         }
         // Free files too: a kill may have left one whose name or length is not durable yet.

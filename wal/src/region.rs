@@ -35,27 +35,31 @@ pub(crate) struct State {
     pub segment: u32,
 }
 
+/// What an append touches lies in the first two lines of a processor's cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Region {
     pub id: RegionId,
-    /// Index and term before the region's first entry.
-    pub truncated: (u64, u64),
     /// Index before the first place.
     pub floor: u64,
+    /// Index and term before the region's first entry.
+    pub truncated: (u64, u64),
+    pub applied: u64,
+    /// Of the last entry, where there is one.
+    last_term: u64,
+    /// The last index, with the entries of the turn, which have no place yet.
+    last: u64,
+    /// Changes whenever entries are replaced, so that a read of old ones can tell.
+    pub generation: u32,
+    pub tombstone: bool,
     pub places: VecDeque<Place>,
-    /// Runs of equal terms: the first index of each.
-    terms: VecDeque<(u64, u64)>,
     /// Payloads of the newest entries, a suffix of the places.
     pub cache: VecDeque<Bytes>,
-    pub applied: u64,
+    /// Runs of equal terms: the first index of each.
+    terms: VecDeque<(u64, u64)>,
     pub checkpointed: u64,
     pub hard_state: Option<State>,
     pub meta: Option<State>,
-    pub tombstone: bool,
-    /// Changes whenever entries are replaced, so that a read of old ones can tell.
-    pub generation: u32,
-    /// Payload bytes of all places.
-    pub logged_bytes: u64,
 }
 
 impl Region {
@@ -68,22 +72,33 @@ impl Region {
             terms: VecDeque::new(),
             cache: VecDeque::new(),
             applied: 0,
+            last_term: 0,
             checkpointed: 0,
             hard_state: None,
             meta: None,
             tombstone: false,
             generation: 0,
-            logged_bytes: 0,
+            last: 0,
         }
     }
 
     pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The last index with a place.
+    pub fn settled_last(&self) -> u64 {
         self.floor + self.places.len() as u64
     }
 
-    /// The first index whose payload is in memory; one behind the last where none is.
+    /// Whether every entry has a place.
+    pub fn is_settled(&self) -> bool {
+        self.last == self.settled_last()
+    }
+
+    /// The first index whose payload is in memory; one behind the last place where none is.
     pub fn cache_first(&self) -> u64 {
-        self.last() + 1 - self.cache.len() as u64
+        self.settled_last() + 1 - self.cache.len() as u64
     }
 
     pub fn place(&self, index: u64) -> Option<&Place> {
@@ -100,29 +115,35 @@ impl Region {
         if index == self.truncated.0 {
             return Some(self.truncated.1);
         }
-        if index <= self.floor || index > self.last() {
+        if index <= self.floor || index > self.settled_last() {
             return None;
         }
         let run = self.terms.partition_point(|(first, _)| *first <= index);
         Some(self.terms[run.checked_sub(1)?].1)
     }
 
-    /// Adds the entry behind the last one.
+    /// There is an entry behind the last one; its place comes later.
+    pub fn grow(&mut self) {
+        self.last += 1;
+    }
+
+    /// Adds the place behind the last one.
+    #[inline]
     pub fn push(&mut self, term: u64, place: Place) {
-        let index = self.last() + 1;
-        if self.terms.back().is_none_or(|(_, last)| *last != term) {
+        let index = self.settled_last() + 1;
+        if self.last_term != term || self.places.is_empty() {
             self.terms.push_back((index, term));
+            self.last_term = term;
         }
-        self.logged_bytes += u64::from(place.len);
         self.places.push_back(place);
     }
 
-    /// Drops every entry from `index` on; returns the bytes that left the cache.
+    /// Drops every entry from `index` on, all of which have places; returns the bytes that left the cache.
     pub fn cut_tail(&mut self, index: u64) -> u64 {
         let mut freed = 0;
         while self.last() >= index && !self.places.is_empty() {
-            let place = self.places.pop_back().expect("not empty");
-            self.logged_bytes -= u64::from(place.len);
+            self.places.pop_back();
+            self.last -= 1;
             freed += self
                 .cache
                 .pop_back()
@@ -131,6 +152,7 @@ impl Region {
         while self.terms.back().is_some_and(|(first, _)| *first >= index) {
             self.terms.pop_back();
         }
+        self.last_term = self.terms.back().map_or(0, |(_, term)| *term);
         self.generation += 1;
         freed
     }
@@ -142,9 +164,9 @@ impl Region {
         self.cache.clear();
         self.places.clear();
         self.terms.clear();
-        self.logged_bytes = 0;
         self.truncated = truncated;
         self.floor = truncated.0;
+        self.last = truncated.0;
         self.applied = truncated.0;
         self.checkpointed = 0;
         self.generation += 1;
@@ -162,8 +184,7 @@ impl Region {
                     .pop_front()
                     .map_or(0, |payload| cached_bytes(&payload));
             }
-            let place = self.places.pop_front().expect("not empty");
-            self.logged_bytes -= u64::from(place.len);
+            self.places.pop_front();
             self.floor += 1;
         }
         while self.terms.len() > 1 && self.terms[1].0 <= self.floor + 1 {
@@ -172,10 +193,10 @@ impl Region {
         freed
     }
 
-    /// Forgets payloads up to the index; returns their bytes.
-    pub fn evict(&mut self, upto: u64) -> u64 {
+    /// Forgets the oldest payloads up to the index until so many bytes are free; returns how many are.
+    pub fn evict(&mut self, upto: u64, bytes: u64) -> u64 {
         let mut freed = 0;
-        while !self.cache.is_empty() && self.cache_first() <= upto {
+        while freed < bytes && !self.cache.is_empty() && self.cache_first() <= upto {
             freed += self
                 .cache
                 .pop_front()

@@ -205,3 +205,146 @@ fn entries_outside_the_cache_are_small() {
     println!("{per_entry:.1} bytes of memory for each entry");
     assert!(per_entry <= 32.0, "{per_entry} bytes for each entry");
 }
+
+/// What a turn has appended is known before its batch has a place, and can be replaced and truncated.
+#[test]
+fn entries_of_the_turn_are_known_and_can_be_replaced() {
+    for sealed in [0, 3] {
+        let mut world = World::new(8, Limits::SMALL, Mutant::None);
+        let (region, other) = (RegionId(1), RegionId(2));
+        let entry = |index, term: u64| coracle_wal::Entry {
+            index,
+            term,
+            payload: Bytes::from(format!("{index} of {term}")),
+        };
+        for index in 1..=sealed {
+            world.append(region, entry(index, 1)).expect("room");
+        }
+        world.settle().expect("no cut");
+        for index in sealed + 1..=sealed + 5 {
+            world.append(region, entry(index, 2)).expect("room");
+            world.append(other, entry(index - sealed, 7)).expect("room");
+        }
+        let last = sealed + 5;
+        assert_eq!(world.log.last_index(region), Some(last));
+        assert_eq!(world.log.term(region, last), Some(2));
+        assert_eq!(world.log.term(region, sealed + 1), Some(2));
+        assert_eq!(world.log.term(region, last + 1), None);
+        world.check_states().expect("known before it has a place");
+        // A later leader replaces some of them, and a third some of its own.
+        world.append(region, entry(last - 1, 3)).expect("room");
+        assert_eq!(world.log.term(region, last), None, "it was replaced");
+        world.append(region, entry(last, 3)).expect("room");
+        world.append(region, entry(last, 4)).expect("room");
+        world.append(region, entry(last + 1, 4)).expect("room");
+        world.append(other, entry(6, 7)).expect("room");
+        world.check_states().expect("known before it has a place");
+        world.check_entries().expect("read before it has a place");
+        let meta = MetaRecord {
+            truncated: (2, if sealed == 0 { 2 } else { 1 }),
+            reset: false,
+            tombstone: false,
+            payload: Bytes::from_static(b"truncated"),
+        };
+        world.set_meta(region, meta).expect("room");
+        world.append(region, entry(last + 2, 4)).expect("room");
+        world.settle().expect("no cut");
+        world.check_states().expect("the same with a place");
+        world.check_entries().expect("the same with a place");
+        world.crash(Fate::Lost, false);
+        world.recover().expect("the same after a cut");
+        world.check_entries().expect("the same after a cut");
+    }
+}
+
+/// A region reads an entry of the turn while others have gathered some.
+#[test]
+fn an_entry_of_the_turn_is_fetched_from_memory() {
+    let mut world = World::new(9, Limits::SMALL, Mutant::None);
+    for region in 1..=3 {
+        let entry = coracle_wal::Entry {
+            index: 1,
+            term: region,
+            payload: Bytes::from(vec![region as u8; 2_000]),
+        };
+        world.append(RegionId(region), entry).expect("room");
+    }
+    let fetched = world.log.fetch(RegionId(2), 1, 2, 1 << 20);
+    assert!(
+        matches!(fetched, Ok(coracle_wal::fetch::Fetched::Ready(entries)) if entries[0].term == 2)
+    );
+    world.settle().expect("no cut");
+    world.check_entries().expect("every entry has its place");
+}
+
+/// The cache gives back what is over its budget, and no more, though one region has all of it.
+#[test]
+fn the_cache_stays_near_its_budget() {
+    let limits = Limits {
+        cache_bytes: 20_000,
+        ..Limits::SMALL
+    };
+    let mut world = World::new(10, limits, Mutant::None);
+    let region = RegionId(1);
+    for index in 1..=34 {
+        let entry = coracle_wal::Entry {
+            index,
+            term: 1,
+            payload: Bytes::from(vec![1; 900]),
+        };
+        world.append(region, entry).expect("room");
+        world.settle().expect("no cut");
+        world.log.applied(region, index);
+        world.settle().expect("no cut");
+        let cached = world.log.cached_bytes();
+        assert!(cached <= 20_000, "{cached} bytes after entry {index}");
+        assert!(index < 24 || cached > 18_000, "{cached} bytes are left");
+    }
+}
+
+/// Entries that are given away are as those that are lent; refused, they stay with the caller.
+#[test]
+fn entries_can_be_given_away() {
+    let mut world = World::new(11, Limits::SMALL, Mutant::None);
+    let region = RegionId(1);
+    let long = Limits::SMALL.entry_bytes_max as usize;
+    let made = |index, bytes| coracle_wal::Entry {
+        index,
+        term: 1,
+        payload: Bytes::from(vec![index as u8; bytes]),
+    };
+    let mut refused = [made(1, 10), made(2, long + 1)];
+    let outcome = world.log.append_given(region, &mut refused);
+    assert!(matches!(outcome, Err(Refused::TooLarge { .. })));
+    assert_eq!(refused, [made(1, 10), made(2, long + 1)]);
+    let kept = [
+        made(1, 10),
+        made(2, 1024),
+        made(3, 1025),
+        made(4, 0),
+        made(5, 3000),
+        made(6, 1),
+    ];
+    let (mut first, mut second) = (kept[..3].to_vec(), kept[3..].to_vec());
+    assert_eq!(world.log.append_given(region, &mut first), Ok(()));
+    let reserve = world.log.append_given_into_reserve(region, &mut second);
+    assert_eq!(reserve, Ok(()));
+    for sealed in [false, true] {
+        let fetched = world.log.fetch(region, 1, 7, u64::MAX).expect("kept");
+        assert_eq!(
+            fetched,
+            coracle_wal::fetch::Fetched::Ready(kept.to_vec()),
+            "sealed: {sealed}"
+        );
+        world.settle().expect("no cut");
+    }
+    // And they are on the disk as they were given.
+    world.limits.cache_bytes = 0;
+    let (mut log, _) = world::recover(&world.disk, world.limits, Mutant::None).expect("no damage");
+    assert_eq!(log.last_index(region), Some(6));
+    let read = log.fetch(region, 1, 7, u64::MAX);
+    assert!(matches!(read, Ok(coracle_wal::fetch::Fetched::Pending(_))));
+    for entry in &kept {
+        assert_eq!(log.term(region, entry.index), Some(1));
+    }
+}

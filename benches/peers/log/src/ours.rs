@@ -186,7 +186,8 @@ impl Ours {
                 self.next_index[region] += 1;
             }
             let id = RegionId(region as u64 + 1);
-            self.log.append(id, &self.entries).expect("there is room");
+            let given = self.log.append_given(id, &mut self.entries);
+            given.expect("there is room");
             self.appended.push_back((id, self.next_index[region] - 1));
             left -= count;
         }
