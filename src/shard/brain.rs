@@ -204,7 +204,7 @@ impl Shard {
         let core = &self.core;
         let mut out = format!(
             "store {}: full {}, proposed {} bytes, reads {}, sending {}, receiving {:?}, releases {}, durable {} of {}, \
-             segments left {} beside {} held by {:?}, replaying {}, stopped {:?}",
+             segments left {} beside {} held by {:?}, replaying {}, stopped {:?}, placement at {:?}{}",
             core.me(),
             core.store.is_full(),
             core.proposed_bytes,
@@ -219,6 +219,11 @@ impl Shard {
             core.log.borrow().oldest_holders(4),
             self.replay.is_some(),
             core.store.stopped(),
+            self.herald.believed(),
+            match self.placement() {
+                Some(_) => ", runs here",
+                None => "",
+            },
         );
         for peer in self.peers.values() {
             out.push_str(&format!("\n    {peer:?}, {}", peer.waiting()));
