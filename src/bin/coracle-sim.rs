@@ -98,7 +98,7 @@ fn main() -> ExitCode {
         println!(
             "seed {seed}: {} nodes × {} shards, {:.1} s, {} events, {} operations ({} unknown), {} elections, {} entries, \
              {} snapshots, {} changes, {} peers gone; {} crashes, {} pauses, {} partitions, {} full and {} failing disks, \
-             {} joins, {} wipes",
+             {} joins, {} wipes, {} moves",
             plan.nodes,
             plan.shards,
             figures.time as f64 / SECOND as f64,
@@ -116,7 +116,8 @@ fn main() -> ExitCode {
             figures.full_disks,
             figures.failing_disks,
             figures.joins,
-            figures.wipes
+            figures.wipes,
+            figures.moves
         );
         println!("hash {:016x}", figures.hash);
         add(&mut sum, &figures);
@@ -141,7 +142,7 @@ fn main() -> ExitCode {
     if arguments.seeds > 1 {
         println!(
             "{:.1} virtual minutes, {} operations ({} unknown), {} elections, {} entries, {} snapshots, {} changes, {} peers gone, \
-             {} crashes, {} pauses, {} partitions, {} full and {} failing disks, {} joins, {} wipes, {violations} violations",
+             {} crashes, {} pauses, {} partitions, {} full and {} failing disks, {} joins, {} wipes, {} moves, {violations} violations",
             sum.time as f64 / SECOND as f64 / 60.0,
             sum.known,
             sum.unknown,
@@ -156,7 +157,8 @@ fn main() -> ExitCode {
             sum.full_disks,
             sum.failing_disks,
             sum.joins,
-            sum.wipes
+            sum.wipes,
+            sum.moves
         );
     }
     match violations {
@@ -181,4 +183,5 @@ fn add(sum: &mut Figures, figures: &Figures) {
     sum.failing_disks += figures.failing_disks;
     sum.joins += figures.joins;
     sum.wipes += figures.wipes;
+    sum.moves += figures.moves;
 }

@@ -6,6 +6,7 @@
 //! its copies take effect at most.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::codec::Node;
 use super::join::join;
@@ -27,6 +28,9 @@ const LIST_MAX: u32 = 1024;
 
 /// Regions that are looked at in one tick.
 const LOOKS: usize = 256;
+
+/// Silent stores that are called at once.
+const CALLS: usize = 16;
 
 /// With so many keys to be written, or replies that wait for it, nothing more is taken in: whoever asks
 /// asks again.
@@ -93,6 +97,9 @@ pub struct Placement {
     learners: BTreeMap<PeerId, (RegionId, u64)>,
     /// Regions up to here were looked at.
     looked: RegionId,
+    /// Silent stores up to here were called, and when the next ones are.
+    called: StoreId,
+    calls_at: u64,
     token: u64,
     under_way: Option<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     held: Vec<(u64, StoreId, Message)>,
@@ -114,6 +121,8 @@ impl Placement {
             moves: BTreeMap::new(),
             learners: BTreeMap::new(),
             looked: RegionId(0),
+            called: StoreId(0),
+            calls_at: 0,
             token: 0,
             under_way: None,
             held: Vec::new(),
@@ -192,6 +201,32 @@ impl Placement {
             info.is_some_and(|info| info.role == Role::Learner)
         });
         self.look(now);
+        self.call(now);
+    }
+
+    /// Tells some stores that have been silent where all nodes are: perhaps they look for placement where
+    /// it was, and nobody else speaks to them.
+    fn call(&mut self, now: Time) {
+        let patience = self.options.fit_ms * MILLISECOND;
+        if now.mono < self.calls_at.max(self.begun + patience) {
+            return;
+        }
+        self.calls_at = now.mono + patience;
+        let silent = |store: &&StoreId| {
+            let heard = self.heard.get(store);
+            heard.is_none_or(|(at, _)| now.mono.saturating_sub(*at) > patience)
+        };
+        let behind = (Bound::Excluded(self.called), Bound::Unbounded);
+        let stores = self.state.stores.range(behind).map(|(store, _)| store);
+        let stores: Vec<StoreId> = stores.filter(silent).take(CALLS).copied().collect();
+        self.called = match stores.last() {
+            Some(last) if stores.len() == CALLS => *last,
+            _ => StoreId(0),
+        };
+        for store in stores {
+            let nodes = self.nodes();
+            self.answer(store, nodes);
+        }
     }
 
     /// Looks at some regions that have fewer voters than there are nodes for: a store that has just come

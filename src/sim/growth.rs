@@ -34,6 +34,8 @@ pub(super) struct Membership {
     stores: Vec<StoreId>,
     nonce: u64,
     address: String,
+    /// It has come back at another address, and has not been heard.
+    moved: bool,
     /// The nodes that it knows.
     pub(super) nodes: Vec<NodeInfo>,
     /// It founds the cluster, and has not finished.
@@ -67,6 +69,7 @@ impl Membership {
             stores: Vec::new(),
             nonce: place as u64 + 1,
             address: format!("n{place}:1"),
+            moved: false,
             nodes: Vec::new(),
             founds: false,
             lost_until: None,
@@ -144,10 +147,11 @@ impl World {
     pub(super) fn ask(&mut self, node: usize, life: u64) {
         let process = &self.nodes[node];
         let membership = &process.membership;
-        if !process.up || process.life != life || membership.is_complete() {
+        let done = membership.is_complete() && !membership.moved;
+        if !process.up || process.life != life || done {
             return;
         }
-        let message = match membership.stores.is_empty() {
+        let message = match membership.stores.is_empty() || membership.moved {
             true => Message::Join {
                 nonce: membership.nonce,
                 address: membership.address.clone(),
@@ -220,7 +224,7 @@ impl World {
 
     /// The answer to a question.
     pub(super) fn told(&mut self, id: RequestId, response: Response) -> Verdict {
-        let Some((node, life, _)) = self.growth.waiting.remove(&id) else {
+        let Some((node, life, asked)) = self.growth.waiting.remove(&id) else {
             return Ok(());
         };
         if node == OPERATOR {
@@ -238,7 +242,13 @@ impl World {
                 node: given,
                 stores,
                 ..
-            })) => self.joined(node, nonce, given, stores),
+            })) => {
+                let membership = &mut self.nodes[node].membership;
+                if matches!(asked, Message::Join { address, .. } if address == membership.address) {
+                    membership.moved = false;
+                }
+                self.joined(node, nonce, given, stores)
+            }
             Ok(Answer::Placement(Message::Nodes(_, nodes))) => self.introduced(node, nodes),
             Err(Error::NotLeader { leader, .. }) => {
                 self.growth.hint = leader.map(|leader| leader.store);
@@ -303,8 +313,12 @@ impl World {
     pub(super) fn told_nodes(&mut self, node: usize, nodes: Vec<NodeInfo>) -> Verdict {
         for info in &nodes {
             for store in &info.stores {
-                let there = self.at(*store).map(|at| format!("n{}:1", at.node));
-                if there.is_some_and(|there| there != info.address) {
+                // Perhaps where it was before.
+                let here = |node: usize| {
+                    let name = info.address.split(['.', ':']).next();
+                    name == Some(&format!("n{node}"))
+                };
+                if self.at(*store).is_some_and(|at| !here(at.node)) {
                     let what = format!("store {store} is said to be at {}", info.address);
                     return Err(Violation::new("joins", what));
                 }
@@ -316,11 +330,61 @@ impl World {
         Ok(())
     }
 
-    /// Whether a process knows where a store is.
+    /// Whether a process knows where a store is now.
     pub(super) fn knows_address(&self, node: usize, store: StoreId) -> bool {
+        if self.plan.growth.is_none() {
+            return true;
+        }
+        let now = self
+            .at(store)
+            .map(|at| &self.nodes[at.node].membership.address);
+        let mut known = self.nodes[node].membership.nodes.iter();
+        known.any(|info| info.stores.contains(&store) && Some(&info.address) == now)
+    }
+
+    /// A link says where the process is that opened it: whoever hears from a store can answer it.
+    pub(super) fn greet(&mut self, node: usize, from: StoreId) {
+        if self.plan.growth.is_none() || self.knows_address(node, from) {
+            return;
+        }
+        if let Some(there) = self.at(from) {
+            let info = self.nodes[there.node].membership.record().info();
+            let known = &mut self.nodes[node].membership.nodes;
+            known.retain(|other| other.node != info.node);
+            known.push(info);
+        }
+    }
+
+    /// Whether every process knows where every other one is.
+    fn all_know_all(&self) -> Result<(), String> {
+        for node in 0..self.nodes.len() {
+            let unknown = |(store, _): &&(StoreId, usize)| !self.knows_address(node, *store);
+            if let Some((store, _)) = self.stores.iter().find(unknown) {
+                return Err(format!("node {node} does not know where store {store} is"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A member that starts may have another address than before; one at a time, or two would look for
+    /// each other for ever.
+    pub(super) fn perhaps_move(&mut self, node: usize) {
         let membership = &self.nodes[node].membership;
-        let mut known = membership.nodes.iter().flat_map(|info| &info.stores);
-        self.plan.growth.is_none() || known.any(|known| *known == store)
+        let quiet = self.nodes.iter().all(|node| !node.membership.moved);
+        let settled = quiet && !membership.founds && self.all_know_all().is_ok();
+        let life = self.nodes[node].life;
+        if membership.moved {
+            self.after(0, Event::Ask(node, life));
+        }
+        if !settled || self.growth.chance.below(4) != 0 {
+            return;
+        }
+        let membership = &mut self.nodes[node].membership;
+        membership.address = format!("n{node}.{life}:1");
+        membership.moved = true;
+        self.figures.moves += 1;
+        self.tell(|| format!("node {node} has another address"));
+        self.after(0, Event::Ask(node, life));
     }
 
     /// A process that has founded everything, durably, is a member like others.
@@ -456,6 +520,7 @@ impl World {
                 return Err(format!("placement knows {membership:?} as {record:?}"));
             }
         }
+        self.all_know_all()?;
         for id in 1..=1 + self.plan.regions as u64 {
             let leads = statuses
                 .iter()

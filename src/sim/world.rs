@@ -174,6 +174,8 @@ pub struct Figures {
     pub joins: u64,
     /// Nodes that lost everything.
     pub wipes: u64,
+    /// Nodes that came back at another address.
+    pub moves: u64,
     /// The hash of everything that happened.
     pub hash: u64,
 }
@@ -560,6 +562,7 @@ impl World {
             }
             return;
         }
+        self.greet(at.node, from);
         self.input(at, Input::Peer { from, message });
     }
 
@@ -782,6 +785,9 @@ impl World {
         if self.plan.growth.is_some() && !self.nodes[node].membership.is_complete() {
             self.begin_asking(node);
             return Ok(());
+        }
+        if self.plan.growth.is_some() {
+            self.perhaps_move(node);
         }
         self.open(node)
     }
