@@ -168,6 +168,11 @@ fn seeds_of_growing_clusters_that_found_something_find_it_no_more() {
             60,
             "placement moved to a node that another had not heard of, and could not be asked where it is",
         ),
+        (
+            22,
+            40,
+            "a store without regions looked for placement where it was, and nobody spoke to it",
+        ),
     ];
     for (seed, seconds, story) in stories {
         if let Err(violation) = found(seed, seconds, true) {

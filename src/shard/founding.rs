@@ -19,7 +19,12 @@
 //! knows, where that is. The same nonce is told the same ids, so it may crash at any point and ask again.
 //! It makes the ids durable, creates its stores under them, opens shards without founding anything, and
 //! gives each the list of nodes by [`Input::Nodes`](super::door::Input::Nodes). A node that starts again
-//! at another address sends its `Join` again, with its old nonce.
+//! at another address sends its `Join` again, with its old nonce, until it is told `Joined`.
+//!
+//! **A link says where the process is reached that opened it**, and whoever accepts it answers that node's
+//! stores there, until the list of nodes says otherwise. Or a node that came back at another address could
+//! be answered by nobody: without it two voters of region 1 may never find each other, and then there is no
+//! placement that could say where they are.
 
 use raft::eraftpb::HardState;
 
