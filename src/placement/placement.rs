@@ -603,6 +603,35 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_store_is_told_of_all_nodes_now_and_then() {
+        let mut placement = open(&pairs());
+        let at = |ms: u64| Time {
+            mono: ms * MILLISECOND,
+            wall: ms,
+        };
+        let fit = Options::default().fit_ms;
+        let mut calls = Vec::new();
+        for round in 1..=8 {
+            let now = at(round * fit / 2);
+            if round >= 5 {
+                let stats = crate::placement::message::StoreStats {
+                    store: StoreId(2),
+                    ..Default::default()
+                };
+                placement.handle(now, StoreId(2), Message::StoreHeartbeat(stats));
+            }
+            placement.tick(now);
+            let told = placement.take_replies();
+            let called = |(to, message): &(StoreId, Message)| {
+                *to == StoreId(2) && matches!(message, Message::Nodes(1, nodes) if nodes.len() == 1)
+            };
+            calls.push(told.iter().any(called));
+        }
+        let expected = [false, true, false, true, false, false, false, false];
+        assert_eq!(calls, expected, "while it is silent, and no longer");
+    }
+
+    #[test]
     fn a_region_that_cannot_be_kept_is_not_taken_in() {
         let sound = Region {
             id: RegionId(2),
