@@ -16,7 +16,7 @@ use super::replica_checker::{Picture, Step, StoreView, is_crowded};
 use super::state::State;
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{PeerId, RegionId, StoreId};
-use crate::shard::limits::KEY_BYTES_MAX;
+use crate::shard::limits::{ENTRY_BYTES_MAX, KEY_BYTES_MAX};
 use crate::shard::membership::Change;
 use crate::shard::meta::PEERS_MAX;
 use crate::shard::region::{Epoch, PeerInfo, Region, Role};
@@ -35,6 +35,12 @@ const CALLS: usize = 16;
 /// With so many keys to be written, or replies that wait for it, nothing more is taken in: whoever asks
 /// asks again.
 const WAITING_MAX: usize = 1024;
+
+/// The same in bytes. What fails is written again together with what came since, so what is under way
+/// counts, too: any batch fits an entry.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(2 * WAITING_BYTES_MAX < ENTRY_BYTES_MAX);
 
 /// What placement strives for, and how patiently.
 #[derive(Clone, Debug)]
@@ -102,6 +108,7 @@ pub struct Placement {
     calls_at: u64,
     token: u64,
     under_way: Option<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    under_way_bytes: usize,
     held: Vec<(u64, StoreId, Message)>,
     ready: Vec<(StoreId, Message)>,
 }
@@ -125,6 +132,7 @@ impl Placement {
             calls_at: 0,
             token: 0,
             under_way: None,
+            under_way_bytes: 0,
             held: Vec::new(),
             ready: Vec::new(),
         })
@@ -142,7 +150,11 @@ impl Placement {
 
     /// Takes in a message.
     pub fn handle(&mut self, now: Time, from: StoreId, message: Message) {
-        if self.state.wanted.len() >= WAITING_MAX || self.held.len() >= WAITING_MAX {
+        let under_way = self.under_way.as_ref().map_or(0, BTreeMap::len);
+        if self.state.wanted.len() + under_way >= WAITING_MAX
+            || self.state.wanted_bytes + self.under_way_bytes >= WAITING_BYTES_MAX
+            || self.held.len() >= WAITING_MAX
+        {
             return;
         }
         let answer = match message {
@@ -276,6 +288,7 @@ impl Placement {
         }
         self.token += 1;
         let wanted = std::mem::take(&mut self.state.wanted);
+        self.under_way_bytes = std::mem::take(&mut self.state.wanted_bytes);
         let puts = wanted
             .iter()
             .filter_map(|(k, v)| Some((k.clone(), v.clone()?)))
@@ -301,12 +314,14 @@ impl Placement {
         if !ok {
             // Newer values go over those that failed; what waits for the batch now waits for the next.
             writes.append(&mut self.state.wanted);
+            self.state.wanted_bytes += std::mem::take(&mut self.under_way_bytes);
             self.state.wanted = writes;
             for held in self.held.iter_mut().filter(|held| held.0 == token) {
                 held.0 = token + 1;
             }
             return;
         }
+        self.under_way_bytes = 0;
         let (free, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held)
             .into_iter()
             .partition(|held| held.0 <= token);
@@ -600,6 +615,43 @@ mod tests {
             panic!("{replies:?}");
         };
         assert_eq!((info.store, info.role), (stores[0], Role::Learner));
+    }
+
+    #[test]
+    fn a_batch_of_writes_fits_an_entry_however_much_is_told() {
+        let mut placement = open(&pairs());
+        let tell = |placement: &mut Placement, from: u64| {
+            for id in from..from + 1000 {
+                let mut start = vec![1; KEY_BYTES_MAX - 8];
+                start.extend_from_slice(&id.to_be_bytes());
+                let mut limit = start.clone();
+                *limit.last_mut().expect("a long key") = limit.last().expect("the same") | 1;
+                let region = Region {
+                    id: RegionId(id),
+                    epoch: Epoch {
+                        version: 1,
+                        conf_ver: 1,
+                    },
+                    range: coracle_engine::record::KeyRange { start, limit },
+                    peers: vec![PeerInfo {
+                        peer: PeerId(id),
+                        store: StoreId(2),
+                        role: Role::Voter,
+                    }],
+                };
+                let leader = region.peers[0];
+                let beat = Message::RegionHeartbeat(Box::new(RegionStats::of(region, leader)));
+                placement.handle(Time::default(), StoreId(2), beat);
+            }
+        };
+        for round in 1..10 {
+            tell(&mut placement, round * 100_000);
+            let writes = placement.take_writes().expect("regions");
+            let bytes: usize = writes.puts.iter().map(|(k, v)| k.len() + v.len()).sum();
+            assert!(bytes + bytes / 16 < ENTRY_BYTES_MAX, "{bytes}");
+            tell(&mut placement, round * 100_000 + 50_000);
+            placement.written(writes.token, false);
+        }
     }
 
     #[test]

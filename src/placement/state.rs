@@ -32,6 +32,8 @@ pub struct State {
     ceiling: u64,
     /// What is to be written: values, or none for what goes.
     pub wanted: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Bytes of that, at the most.
+    pub wanted_bytes: usize,
 }
 
 impl State {
@@ -47,6 +49,7 @@ impl State {
             next: 0,
             ceiling: 0,
             wanted: BTreeMap::new(),
+            wanted_bytes: 0,
         };
         for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
             match Record::decode(key, value)? {
@@ -72,7 +75,9 @@ impl State {
     }
 
     fn want(&mut self, record: &Record) {
-        self.wanted.insert(record.key(), Some(record.encode()));
+        let (key, value) = (record.key(), record.encode());
+        self.wanted_bytes += key.len() + value.len();
+        self.wanted.insert(key, Some(value));
     }
 
     /// The first of so many new ids.
@@ -99,7 +104,9 @@ impl State {
         let put = self.regions.put(region);
         if let Put::New(gone) = &put {
             for id in gone {
-                self.wanted.insert(region_key(*id), None);
+                let key = region_key(*id);
+                self.wanted_bytes += key.len();
+                self.wanted.insert(key, None);
             }
             self.want(&Record::Region(region.clone()));
         }
