@@ -104,6 +104,16 @@ pub struct Station {
     pub shard: u16,
 }
 
+/// What a shard knows of the process that it is a part of.
+pub struct Process {
+    /// Where it is reached.
+    pub address: String,
+    /// Where all shards say how they are.
+    pub board: Board,
+    /// Whom a shard tells what concerns all of it.
+    pub events: Sender<(u16, Event)>,
+}
+
 /// A request under way, and since when.
 struct Waiting {
     owner: Owner,
@@ -115,6 +125,8 @@ struct Waiting {
 pub struct Driver {
     /// Who it is.
     pub station: Station,
+    /// Where its node is reached.
+    pub address: String,
     /// The brain.
     pub shard: RefCell<Shard>,
     /// The files of its log.
@@ -157,12 +169,11 @@ impl Driver {
     /// Around a shard that was opened.
     pub fn new(
         station: Station,
+        process: Process,
         mut opened: super::open::Opened,
         ring: Option<Side>,
         clock: Clock,
         config: Config,
-        board: Board,
-        events: Sender<(u16, Event)>,
     ) -> Rc<Driver> {
         if let Some(side) = &ring {
             let (ring, writes) = side.log_writes();
@@ -170,6 +181,7 @@ impl Driver {
         }
         Rc::new(Driver {
             station,
+            address: process.address,
             ring,
             shard: RefCell::new(opened.shard),
             log: opened.log,
@@ -180,7 +192,7 @@ impl Driver {
             routes: Routes::default(),
             cursors: RefCell::default(),
             config,
-            board,
+            board: process.board,
             figures: Figures::default(),
             requests: RefCell::default(),
             touched: RefCell::default(),
@@ -188,7 +200,7 @@ impl Driver {
             next_connection: Cell::new(1),
             draining: Cell::new(false),
             stopped: RefCell::new(None),
-            events,
+            events: process.events,
         })
     }
 

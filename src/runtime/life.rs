@@ -15,7 +15,7 @@ use super::client;
 use super::clock::Clock;
 use super::config::Config;
 use super::disk::{ShardDirectory, StoreQueues};
-use super::driver::{Driver, Station};
+use super::driver::{Driver, Process, Station};
 use super::failure::{Exit, Failure};
 use super::listen::Doors;
 use super::open::open;
@@ -139,15 +139,12 @@ async fn serve(start: Start) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Corruption, why));
     }
     let ring = ring(&start.config.io.driver)?;
-    let driver = Driver::new(
-        start.station,
-        opened,
-        ring,
-        clock,
-        start.config,
-        start.board,
-        start.events.clone(),
-    );
+    let process = Process {
+        address: start.address,
+        board: start.board,
+        events: start.events.clone(),
+    };
+    let driver = Driver::new(start.station, process, opened, ring, clock, start.config);
     let turns = glommio::spawn_local(turn::run(driver.clone()));
     glommio::spawn_local(ring::side::watch(driver.clone())).detach();
     glommio::spawn_local(client::watch_ring(driver.clone())).detach();
@@ -163,7 +160,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
     let _ = start.events.send((start.station.shard, Event::Open));
     if start.station.shard == 0 {
         let shards = driver.config.node.shards;
-        let announced = announce(driver.clone(), start.nonce, start.address, shards);
+        let announced = announce(driver.clone(), start.nonce, shards);
         glommio::spawn_local(announced).detach();
     }
     for listener in [start.doors.shared, start.doors.own] {
@@ -240,14 +237,14 @@ async fn pass_time(driver: Rc<Driver>) {
 }
 
 /// Tells placement where this node is, if it has another address than the others know.
-async fn announce(driver: Rc<Driver>, nonce: u64, address: String, shards: u16) {
+async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
     while !driver.has_stopped() && !driver.draining.get() {
-        if driver.links.address(driver.station.store).as_deref() == Some(&address) {
+        if driver.links.address(driver.station.store).as_deref() == Some(&driver.address) {
             return;
         }
         let question = Message::Join {
             nonce,
-            address: address.clone(),
+            address: driver.address.clone(),
             shards,
             labels: Vec::new(),
         };

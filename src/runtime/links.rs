@@ -63,6 +63,23 @@ impl Links {
         }
     }
 
+    /// A shard has called, and says where its node is reached. That goes for all shards of the node.
+    pub fn met(&self, store: StoreId, shard: u16, address: &str) {
+        let Ok(address) = Address::parse(address) else {
+            return;
+        };
+        let mut berths = self.berths.borrow_mut();
+        let before = berths.get(&store).map(|berth| berth.address.clone());
+        if before.as_ref() == Some(&address) || store.0 == 0 {
+            return;
+        }
+        let others = berths.values_mut();
+        for other in others.filter(|other| Some(&other.address) == before.as_ref()) {
+            other.address = address.clone();
+        }
+        berths.insert(store, Berth { address, shard });
+    }
+
     /// Where a shard is reached, if that is known.
     pub fn berth(&self, store: StoreId) -> Option<Berth> {
         self.berths.borrow().get(&store).cloned()

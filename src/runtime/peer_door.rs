@@ -10,7 +10,7 @@ use super::figures::count;
 use crate::shard::door;
 use crate::shard::ids::StoreId;
 use crate::wire::peer::frame::{HEAD_BYTES, Head};
-use crate::wire::peer::greet::{HELLO_BYTES, Hello, Verdict};
+use crate::wire::peer::greet::{Hello, Verdict};
 
 /// A connection that another shard has made.
 #[derive(Default)]
@@ -25,17 +25,15 @@ impl PeerTalk {
         let from = match self.from {
             Some(from) => from,
             None => {
-                let Some(hello) = input.rest().first_chunk::<HELLO_BYTES>() else {
-                    return true;
-                };
-                let hello = match Hello::decode(hello) {
-                    Ok(hello) => hello,
+                let (hello, length) = match Hello::decode(input.rest()) {
+                    Ok(Some(hello)) => hello,
+                    Ok(None) => return true,
                     Err(error) => {
                         tracing::warn!(%error, "a peer's greeting");
                         return cut_off(driver);
                     }
                 };
-                input.done += HELLO_BYTES;
+                input.done += length;
                 let answer = hello.judge(driver.station.cluster, driver.station.store);
                 out.extend_from_slice(&answer.encode());
                 if answer.verdict != Verdict::Accepted {
@@ -46,6 +44,8 @@ impl PeerTalk {
                     );
                     return false;
                 }
+                // It may have come back elsewhere: who answers it must know where.
+                driver.links.met(hello.from, hello.shard, &hello.address);
                 *self.from.insert(hello.from)
             }
         };

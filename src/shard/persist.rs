@@ -112,8 +112,8 @@ impl Peer {
         let mut log = core.log.borrow_mut();
         let mut outcome = Ok(());
         if !entries.is_empty() {
-            let stored: Vec<_> = entries.iter().map(entry::to_log).collect();
-            outcome = log.append_into_reserve(region, &stored);
+            let mut stored: Vec<_> = entries.iter().map(entry::to_log).collect();
+            outcome = log.append_given_into_reserve(region, &mut stored);
         }
         // Whatever is written takes the newest commit index along; alone it causes no write.
         let mut hard = self.node.raft.hard_state();

@@ -1,7 +1,8 @@
 //! Who is there, and who is wanted: what a link begins with.
 //!
 //! ```text
-//! the caller    magic 8 │ version u16 │ cluster u64 │ from store u64 │ to store u64 │ crc u32
+//! the caller    magic 8 │ version u16 │ cluster u64 │ from store u64 │ to store u64 │ shard u16
+//!               │ address u16+… │ crc u32
 //! the called    magic 8 │ version u16 │ verdict u8 │ cluster u64 │ store u64 │ reason u16+… │ crc u32
 //! ```
 //!
@@ -17,8 +18,14 @@ pub const MAGIC: [u8; 8] = *b"\xC0RACLE\0P";
 /// What is spoken behind the greeting.
 pub const VERSION: u16 = 1;
 
-/// How long a caller's greeting is.
-pub const HELLO_BYTES: usize = 8 + 2 + 8 + 8 + 8 + 4;
+/// A caller's greeting without its address.
+const HELLO_BYTES: usize = 8 + 2 + 8 + 8 + 8 + 2 + 2 + 4;
+
+/// Where its address begins.
+const ADDRESS_AT: usize = HELLO_BYTES - 4;
+
+/// No address is longer.
+const ADDRESS_BYTES_MAX: usize = 1024;
 
 /// No reason is longer.
 const REASON_BYTES_MAX: usize = 512;
@@ -30,7 +37,7 @@ const ANSWER_BYTES: usize = 8 + 2 + 1 + 8 + 8 + 2 + 4;
 pub const ANSWER_BYTES_MAX: usize = ANSWER_BYTES + REASON_BYTES_MAX;
 
 /// Who calls, and whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// What the caller speaks.
     pub version: u16,
@@ -40,6 +47,10 @@ pub struct Hello {
     pub from: StoreId,
     /// The store that is wanted; 0: whichever is there.
     pub to: StoreId,
+    /// Which shard of its node the caller is.
+    pub shard: u16,
+    /// Where its node is reached; empty: it does not say.
+    pub address: String,
 }
 
 /// What is said to a caller.
@@ -80,32 +91,62 @@ impl Hello {
             cluster,
             from,
             to,
+            shard: 0,
+            address: String::new(),
+        }
+    }
+
+    /// The same from a shard of a node that is reached there.
+    pub fn at(self, shard: u16, address: &str) -> Hello {
+        let address = address.to_string();
+        Hello {
+            shard,
+            address,
+            ..self
         }
     }
 
     /// Its bytes.
-    pub fn encode(&self) -> [u8; HELLO_BYTES] {
-        let mut out = Vec::with_capacity(HELLO_BYTES);
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HELLO_BYTES + self.address.len());
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.version.to_le_bytes());
         for number in [self.cluster.0, self.from.0, self.to.0] {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        out.extend_from_slice(&self.shard.to_le_bytes());
+        put_short(&mut out, cut(&self.address, ADDRESS_BYTES_MAX).as_bytes());
         seal(&mut out);
-        let mut bytes = [0; HELLO_BYTES];
-        bytes.copy_from_slice(&out);
-        bytes
+        out
     }
 
-    /// Takes a greeting apart.
-    pub fn decode(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, Malformed> {
+    /// Takes a greeting off the front, and says how long it was; none if there is not yet all of it.
+    pub fn decode(bytes: &[u8]) -> Result<Option<(Hello, usize)>, Malformed> {
+        let shown = bytes.len().min(MAGIC.len());
+        if bytes[..shown] != MAGIC[..shown] {
+            return Err(Malformed("no peer calls here"));
+        }
+        let Some(&[low, high]) = bytes.get(ADDRESS_AT - 2..ADDRESS_AT) else {
+            return Ok(None);
+        };
+        let length = usize::from(u16::from_le_bytes([low, high]));
+        if length > ADDRESS_BYTES_MAX {
+            return Err(Malformed("an address that is too long"));
+        }
+        let Some(bytes) = bytes.get(..HELLO_BYTES + length) else {
+            return Ok(None);
+        };
         let mut reader = unseal(bytes)?;
-        Ok(Hello {
+        let hello = Hello {
             version: reader.u16()?,
             cluster: ClusterId(reader.u64()?),
             from: StoreId(reader.u64()?),
             to: StoreId(reader.u64()?),
-        })
+            shard: reader.u16()?,
+            address: String::from_utf8_lossy(reader.short()?).into_owned(),
+        };
+        reader.end()?;
+        Ok(Some((hello, bytes.len())))
     }
 
     /// What this caller is answered by a store, which may itself be yet to join.
@@ -148,7 +189,7 @@ impl Answer {
         });
         out.extend_from_slice(&self.cluster.0.to_le_bytes());
         out.extend_from_slice(&self.store.0.to_le_bytes());
-        put_short(&mut out, cut(&self.reason).as_bytes());
+        put_short(&mut out, cut(&self.reason, REASON_BYTES_MAX).as_bytes());
         seal(&mut out);
         out
     }
@@ -189,13 +230,13 @@ impl Answer {
     }
 }
 
-/// As much of a reason as is sent.
-fn cut(reason: &str) -> &str {
-    let mut end = reason.len().min(REASON_BYTES_MAX);
-    while !reason.is_char_boundary(end) {
+/// As much of a text as is sent.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    &reason[..end]
+    &text[..end]
 }
 
 fn seal(out: &mut Vec<u8>) {
@@ -223,8 +264,14 @@ mod tests {
 
     #[test]
     fn greetings_come_back() {
-        let hello = Hello::new(ClusterId(7), StoreId(3), StoreId(4));
-        assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        for address in ["", "127.0.0.1:7400/1,2"] {
+            let hello = Hello::new(ClusterId(7), StoreId(3), StoreId(4)).at(2, address);
+            let bytes = hello.encode();
+            for end in 0..bytes.len() {
+                assert_eq!(Hello::decode(&bytes[..end]), Ok(None));
+            }
+            assert_eq!(Hello::decode(&bytes), Ok(Some((hello, bytes.len()))));
+        }
         for reason in ["", "why not", &"ü".repeat(300)] {
             let answer = Answer {
                 verdict: Verdict::Busy,
