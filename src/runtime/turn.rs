@@ -13,6 +13,9 @@ use crate::shard::door::{Effect, Input, Report};
 /// Turns without a pause before what was begun is handed to the kernel and others get their time.
 const TURNS_IN_A_ROW: usize = 8;
 
+/// Looks at the ring between two looks at the clock.
+const LOOKS_PER_CLOCK: usize = 32;
+
 /// Completions that one turn takes in at the most.
 const COMPLETIONS_PER_TURN: usize = 256;
 
@@ -39,9 +42,30 @@ pub async fn run(driver: Rc<Driver>) {
         } else {
             in_a_row = 0;
             glommio::yield_if_needed().await;
-            wait(&driver).await;
+            if !spin(&driver) {
+                wait(&driver).await;
+            }
         }
     }
+}
+
+/// Looks out for a while, since to be woken takes longer than most of what one waits for. Whether the ring
+/// has something.
+fn spin(driver: &Driver) -> bool {
+    let nanos = driver.config.io.spin_us * 1000;
+    let Some(side) = driver.ring.as_ref().filter(|_| nanos > 0) else {
+        return false;
+    };
+    let until = driver.clock.mono() + nanos;
+    while driver.clock.mono() < until {
+        for _ in 0..LOOKS_PER_CLOCK {
+            if side.has_something() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+    }
+    false
 }
 
 /// Until there is something to do.

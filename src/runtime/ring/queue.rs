@@ -229,6 +229,12 @@ impl Ring {
         done.extend(io.completion().filter_map(|entry| taken(&entry)));
     }
 
+    /// Whether something has completed, or will when the kernel is called; asks memory alone.
+    pub fn has_something(&self) -> bool {
+        let mut io = self.io.borrow_mut();
+        io.submission().taskrun() || !io.completion().is_empty()
+    }
+
     /// The bytes that came.
     pub fn with_bytes<T>(&self, buffer: u16, length: usize, take: impl FnOnce(&[u8]) -> T) -> T {
         take(self.buffers.borrow().bytes(buffer, length))

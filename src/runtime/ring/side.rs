@@ -64,6 +64,11 @@ impl Side {
         any
     }
 
+    /// Whether something has completed; asks memory alone.
+    pub fn has_something(&self) -> bool {
+        self.ring.has_something()
+    }
+
     /// What a connection has to say leaves.
     pub fn send(&self, driver: &Rc<Driver>, place: u32) {
         self.sockets.send(driver, &self.ring, place);
