@@ -303,7 +303,7 @@ impl Config {
         within("io.spin_us", self.io.spin_us, 0, 1_000_000)?;
         within("io.ring_depth", self.io.ring_depth as u64, 32, 16_384)?;
         within("io.memory_kib", self.io.memory_kib as u64, 64, 1 << 20)?;
-        within("log.segment_mib", self.log.segment_mib.into(), 16, 512)?;
+        within("log.segment_mib", self.log.segment_mib.into(), 17, 512)?;
         within("log.segments_max", self.log.segments_max.into(), 12, 45)?;
         within("log.cache_mib", self.log.cache_mib, 1, 64 << 10)?;
         within(
@@ -465,6 +465,24 @@ mod tests {
         assert!(!config.store.compress && config.store.reserve);
         let again = load(&config.print(), &[]).expect("what is printed can be read");
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_log_can_be_made_at_all_bounds() {
+        for (mib, segments) in [(17, 12), (17, 45), (512, 12), (512, 45)] {
+            let text = format!("[log]\nsegment_mib = {mib}\nsegments_max = {segments}\n");
+            let config = load(&text, &[]).expect("it is within the bounds");
+            config.files().log.check();
+        }
+        for text in [
+            "segment_mib = 16",
+            "segment_mib = 513",
+            "segments_max = 11",
+            "segments_max = 46",
+        ] {
+            let refused = load(&format!("[log]\n{text}\n"), &[]).expect_err(text);
+            assert!(refused.contains("it must be from"), "{refused}");
+        }
     }
 
     #[test]
