@@ -2,8 +2,16 @@
 //!
 //! A shard's own port is bound first and for one process alone, so that a second one is noticed; the port
 //! that all shards share is bound by each of them, and the kernel spreads connections over them.
+//!
+//! Ports of a process that was killed are free only when the kernel has ended its rings, a moment after the
+//! process: whoever restarts it at once finds them in use. So that is an error only if it lasts.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where a node waits for its ports"
+)]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -12,6 +20,12 @@ use super::failure::{Exit, Failure};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// For so long a port may be in use by a process that has ended.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The pause before ports are tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The sockets of one shard.
 pub struct Doors {
@@ -31,6 +45,18 @@ pub struct Listening {
 
 /// Binds all ports of a node with so many shards.
 pub fn bind(listen: &Address, shards: u16) -> Result<Listening, Failure> {
+    let begun = Instant::now();
+    loop {
+        match bind_all(listen, shards) {
+            Err(failure) if failure.exit == Exit::PortInUse && begun.elapsed() < GRACE => {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn bind_all(listen: &Address, shards: u16) -> Result<Listening, Failure> {
     let usage = |why: String| Failure::new(Exit::Usage, why);
     let at = listen.resolve(listen.port).map_err(usage)?;
     if listen.port != 0 && listen.shard_port(shards - 1).is_none() {
@@ -113,6 +139,21 @@ pub fn is_everywhere(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_becomes_free_in_time_is_taken() {
+        let free = Address::parse("127.0.0.1:0").expect("an address");
+        let first = bind(&free, 1).expect("ports are free");
+        let own = first.address.shards[0];
+        let again = Address::parse(&format!("127.0.0.1:{}", own - 1)).expect("an address");
+        let waiting = std::thread::spawn(move || bind(&again, 1).map(|bound| bound.address));
+        std::thread::sleep(PAUSE * 5);
+        assert!(!waiting.is_finished(), "the port is in use");
+        drop(first);
+        let bound = waiting.join().expect("it does not panic");
+        let bound = bound.expect("the port is free again");
+        assert_eq!(bound.shard_port(0), Some(own));
+    }
 
     #[test]
     fn shards_share_a_port_and_have_one_each_that_no_other_process_gets() {
