@@ -9,7 +9,7 @@ use coracle_wal as wal;
 use super::clock::Clock;
 use super::disk::{
     DiskError, Durability, Failure as DiskFailure, LogDisk, RecoveryError, ShardDirectory,
-    StoreDisk, StoreQueues, probe,
+    StoreDisk, StoreQueues, leftover, probe,
 };
 use super::failure::{Exit, Failure};
 use crate::shard::Shard;
@@ -47,6 +47,7 @@ pub async fn open(
     clock: &Clock,
 ) -> Result<Opened, Failure> {
     directory.create().map_err(disk_failure)?;
+    leftover::wait(&directory).await.map_err(disk_failure)?;
     probe::settle_polling(&directory.log())
         .await
         .map_err(disk_failure)?;

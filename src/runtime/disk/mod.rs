@@ -28,6 +28,7 @@ pub mod layout; // the names of files, both ways
 pub mod probe; // what this device can do, found out before it is trusted
 pub mod file; // one file under direct I/O
 pub mod free; // how much room is left
+pub mod leftover; // writes of a process that was killed
 pub mod finished; // completions on their way to the turn loop
 pub mod log; // the effects of the log
 pub mod recovery; // a log read back
