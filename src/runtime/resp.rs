@@ -3,7 +3,9 @@
 //! Commands that follow each other and are all reads, or all writes, are under way together; a read behind
 //! a write waits until that is answered, so a client sees what it wrote. An answer that only says that the
 //! command went to the wrong place is not told: the command is sent on to where it belongs, or tried again
-//! until its time is over. For that its bytes stay in the input until all of its row is answered.
+//! until its time is over. For that its bytes stay in the input until all of its row is answered. What comes
+//! next of a command that was sent on follows it there; of one with several requests, only those that went
+//! wrong are sent again.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -41,10 +43,14 @@ struct Slot {
     since: u64,
     /// Requests that are not answered.
     open: u32,
-    /// The places that each request asks for, where one command needs several.
+    /// The places that each request asks for, where a command has several parts.
     groups: Vec<Vec<u32>>,
-    /// What went wrong in a way that may be tried again.
-    failed: Option<Error>,
+    /// Where a command's one request went; none: to this shard.
+    store: Option<StoreId>,
+    /// The same for each of several.
+    stores: Vec<Option<StoreId>>,
+    /// The requests that went wrong in a way that may be tried again, and what went wrong.
+    failed: Vec<(usize, Error)>,
     /// Its reply, where it was written before those of earlier commands.
     written: Option<Vec<u8>>,
     /// Whether nothing more is to be done but to write its reply.
@@ -52,13 +58,25 @@ struct Slot {
 }
 
 impl Slot {
-    /// Keeps of a plan what its answers need, and where several regions have a part in it, what those need
-    /// that are asked again.
-    fn keep(&mut self, plan: Plan<'_>) {
-        self.plan = match self.groups.is_empty() {
-            true => plan.park(),
-            false => plan.into_owned(),
-        };
+    /// The request among those of the last time that asked for a place.
+    fn group_of(&self, place: Option<&u32>) -> usize {
+        let holds = |group: &Vec<u32>| place.is_some_and(|place| group.contains(place));
+        self.groups.iter().position(holds).unwrap_or(0)
+    }
+
+    /// Where the request went that asked for a place the last time.
+    fn store_of(&self, place: Option<&u32>) -> Option<StoreId> {
+        match self.groups.is_empty() {
+            true => self.store,
+            false => self.stores.get(self.group_of(place)).copied().flatten(),
+        }
+    }
+
+    /// What went wrong with it, if that did.
+    fn error_of(&self, place: Option<&u32>) -> Option<&Error> {
+        let group = self.group_of(place);
+        let failed = self.failed.iter().find(|(failed, _)| *failed == group);
+        failed.map(|(_, error)| error)
     }
 }
 
@@ -189,13 +207,17 @@ impl RespTalk {
                     since: now.mono,
                     open: 0,
                     groups: Vec::new(),
-                    failed: None,
+                    store: None,
+                    stores: Vec::new(),
+                    failed: Vec::new(),
                     written: None,
                     is_over: false,
                     plan: Plan::nothing(),
                 };
-                ask(driver, connection, &mut plan, &mut slot, number, None, now);
-                slot.keep(plan);
+                slot.groups = groups(driver, &plan);
+                slot.stores = vec![None; slot.groups.len()];
+                ask(driver, connection, &mut plan, &mut slot, number, now);
+                slot.plan = plan.park();
                 self.flight.push_back(slot);
                 return Taken::Done;
             }
@@ -219,7 +241,9 @@ impl RespTalk {
             since: 0,
             open: 0,
             groups: Vec::new(),
-            failed: None,
+            store: None,
+            stores: Vec::new(),
+            failed: Vec::new(),
             written: Some(text),
             is_over: true,
         });
@@ -244,7 +268,7 @@ impl RespTalk {
         };
         slot.open -= 1;
         match response {
-            Err(error) if is_elsewhere(&error) => slot.failed = Some(error),
+            Err(error) if is_elsewhere(&error) => slot.failed.push((group, error)),
             response => {
                 match slot.groups.get(group) {
                     Some(places) => slot.plan.take_some(places, response),
@@ -252,14 +276,18 @@ impl RespTalk {
                 };
             }
         }
-        if slot.open == 0 && slot.failed.is_none() {
+        if slot.open == 0 && slot.failed.is_empty() {
             match slot.plan.step() {
                 Step::Done => slot.is_over = true,
                 Step::Again => {
+                    // What comes next goes to where the answer came from.
                     let mut plan = std::mem::replace(&mut slot.plan, Plan::nothing());
-                    let now = driver.clock.now();
-                    ask(driver, connection, &mut plan, slot, number, None, now);
-                    slot.keep(plan);
+                    let groups = groups(driver, &plan);
+                    let before = groups.iter().map(|group| slot.store_of(group.first()));
+                    slot.stores = before.collect();
+                    slot.groups = groups;
+                    ask(driver, connection, &mut plan, slot, number, driver.clock.now());
+                    slot.plan = plan.park();
                 }
             }
         }
@@ -267,7 +295,7 @@ impl RespTalk {
         let waits = self
             .flight
             .iter()
-            .all(|slot| slot.is_over || slot.failed.is_some());
+            .all(|slot| slot.is_over || (slot.open == 0 && !slot.failed.is_empty()));
         if !self.flight.is_empty() && waits {
             self.retry(driver, connection, input, out, false);
         }
@@ -309,15 +337,15 @@ impl RespTalk {
         // A write that came later and is done must not be overtaken by one that was to be before it.
         let mut overtaken = false;
         for slot in self.flight.iter_mut().rev() {
-            let Some(error) = &slot.failed else {
+            let Some((_, error)) = slot.failed.first() else {
                 overtaken |= self.writes && slot.written.is_none();
                 continue;
             };
-            if overtaken || now.mono.saturating_sub(slot.since) >= limit {
+            if slot.open == 0 && (overtaken || now.mono.saturating_sub(slot.since) >= limit) {
                 let error = error.clone();
                 driver.figures.failed(&error);
                 slot.plan.fail(error);
-                slot.failed = None;
+                slot.failed.clear();
                 slot.is_over = true;
             }
         }
@@ -326,49 +354,31 @@ impl RespTalk {
         for place in 0..self.flight.len() {
             let number = self.first + place as u64;
             let slot = &mut self.flight[place];
-            let Some(error) = &slot.failed else {
+            if slot.failed.is_empty() || slot.open > 0 {
                 continue;
-            };
-            let error = error.clone();
+            }
+            // What has several parts has kept its bytes, and knows which of them are done.
             let mut parser = Parser::new();
-            let cursors = driver.cursors.borrow();
-            let mut unused = Vec::new();
-            // Where one region has done its part already, only the others are asked again.
-            let mut plan = match slot.groups.is_empty() {
-                false => std::mem::replace(&mut slot.plan, Plan::nothing()),
+            let mut plan = match slot.plan.is_single() {
                 true => {
                     let bytes = input.at(slot.from, slot.to);
-                    let parsed = parser.parse(bytes);
-                    debug_assert!(matches!(parsed, Ok(Parsed::Command { .. })));
-                    let facts = Facts {
-                        wall_ms: now.wall,
-                        keys: 0,
-                        cursors: &cursors,
-                        may_flush: driver.config.client.flush,
-                    };
-                    match self.session.handle(parser.args(bytes), facts, &mut unused) {
-                        Told::Plan(plan) => plan,
-                        _ => unreachable!("it was a plan before"),
-                    }
+                    again(&mut self.session, driver, &mut parser, bytes)
                 }
+                false => std::mem::replace(&mut slot.plan, Plan::nothing()),
             };
-            drop(cursors);
-            let to = match driver.next_place(&error, plan.key()) {
-                Next::Here => None,
-                Next::There(store) => Some(store),
-                Next::Later if has_waited => None,
-                Next::Later => {
-                    later = true;
-                    if !slot.groups.is_empty() {
-                        slot.plan = plan.into_owned();
-                    }
-                    // Those behind it must not overtake it.
-                    break;
+            let groups = groups(driver, &plan);
+            let Some((store, stores)) = stores(driver, &plan, slot, &groups, has_waited) else {
+                if !plan.is_single() {
+                    slot.plan = plan.park();
                 }
+                later = true;
+                // Those behind it must not overtake it.
+                break;
             };
-            slot.failed = None;
-            ask(driver, connection, &mut plan, slot, number, to, now);
-            slot.keep(plan);
+            slot.failed.clear();
+            (slot.groups, slot.store, slot.stores) = (groups, store, stores);
+            ask(driver, connection, &mut plan, slot, number, now);
+            slot.plan = plan.park();
         }
         if later && !self.is_retrying {
             self.is_retrying = true;
@@ -389,49 +399,100 @@ enum Taken {
     Closing,
 }
 
-/// Asks for what comes next.
+/// The plan of a command that was one before.
+fn again<'i>(
+    session: &'i mut Session,
+    driver: &Driver,
+    parser: &'i mut Parser,
+    bytes: &'i [u8],
+) -> Plan<'i> {
+    let parsed = parser.parse(bytes);
+    debug_assert!(matches!(parsed, Ok(Parsed::Command { .. })));
+    let cursors = driver.cursors.borrow();
+    let facts = Facts {
+        wall_ms: driver.clock.now().wall,
+        keys: 0,
+        cursors: &cursors,
+        may_flush: driver.config.client.flush,
+    };
+    match session.handle(parser.args(bytes), facts, &mut Vec::new()) {
+        Told::Plan(plan) => plan,
+        _ => unreachable!("it was a plan before"),
+    }
+}
+
+/// The places that go together into one request; none where there is one part.
+fn groups(driver: &Driver, plan: &Plan<'_>) -> Vec<Vec<u32>> {
+    match plan.is_single() {
+        true => Vec::new(),
+        false => plan.split(|key| driver.region_number(key)),
+    }
+}
+
+/// Where each request goes after what went wrong; none if nobody knows yet.
+fn stores(
+    driver: &Rc<Driver>,
+    plan: &Plan<'_>,
+    slot: &Slot,
+    groups: &[Vec<u32>],
+    has_waited: bool,
+) -> Option<(Option<StoreId>, Vec<Option<StoreId>>)> {
+    let next = |error: Option<&Error>, key: &[u8], store: Option<StoreId>| match error {
+        None => Some(store),
+        Some(error) => match driver.next_place(error, key) {
+            Next::Here => Some(None),
+            Next::There(store) => Some(Some(store)),
+            Next::Later if has_waited => Some(None),
+            Next::Later => None,
+        },
+    };
+    if groups.is_empty() {
+        let store = next(slot.error_of(None), plan.key(), None)?;
+        return Some((store, Vec::new()));
+    }
+    let of_group = |group: &Vec<u32>| {
+        let place = group.first();
+        let key = place.and_then(|place| plan.keys().nth(*place as usize));
+        next(
+            slot.error_of(place),
+            key.unwrap_or_default(),
+            slot.store_of(place),
+        )
+    };
+    let stores: Option<Vec<_>> = groups.iter().map(of_group).collect();
+    Some((None, stores?))
+}
+
+/// Asks for what comes next, where the slot says.
 fn ask(
     driver: &Rc<Driver>,
     connection: &Rc<Connection>,
     plan: &mut Plan<'_>,
     slot: &mut Slot,
     number: u64,
-    to: Option<StoreId>,
     now: Time,
 ) {
     if plan.has_range() {
         plan.bound(&driver.region_limit(plan.key()));
     }
-    slot.groups.clear();
-    if !plan.is_single() {
-        let groups = plan.split(|key| driver.region_number(key));
-        if groups.len() > 1 {
-            slot.groups = groups;
-        }
-    }
-    let owner = |group: usize| Owner::Connection {
-        connection: connection.clone(),
-        tag: number << 16 | group as u64,
-    };
-    let send = |to: Option<StoreId>, group: usize, body: Body<'_>| {
+    let send = |group: usize, store: Option<StoreId>, body: Body<'_>| {
+        let owner = Owner::Connection {
+            connection: connection.clone(),
+            tag: number << 16 | group as u64,
+        };
         let request = Request { region: None, body };
-        match to {
-            None => driver.request_at(now, owner(group), request),
-            Some(store) => driver.forward(store, owner(group), &request),
+        match store {
+            None => driver.request_at(now, owner, request),
+            Some(store) => driver.forward(store, owner, &request),
         }
     };
     let asked = match slot.groups.len() {
-        0 => usize::from(plan.ask(|body| send(to, 0, body)).is_some()),
+        0 => usize::from(plan.ask(|body| send(0, slot.store, body)).is_some()),
         several => (0..several)
             .filter(|group| {
+                let store = slot.stores.get(*group).copied().flatten();
                 let parts = &slot.groups[*group];
-                let key = parts
-                    .first()
-                    .and_then(|part| plan.keys().nth(*part as usize));
-                // Each region has its own place.
-                let to = key.and_then(|key| driver.known_place(key));
-                plan.ask_some(parts, |body| send(to, *group, body))
-                    .is_some()
+                plan.ask_some(parts, |body| send(*group, store, body)).is_some()
             })
             .count(),
     };

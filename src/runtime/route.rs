@@ -112,13 +112,6 @@ impl Driver {
         }
     }
 
-    /// Where the leader of a key's region is, as far as this shard knows.
-    pub fn known_place(&self, key: &[u8]) -> Option<StoreId> {
-        let here = self.shard.borrow().leader_at(key).map(|peer| peer.store);
-        let there = here.or_else(|| self.routes.find(key)?.leader);
-        there.filter(|store| *store != self.station.store)
-    }
-
     /// A number that tells the regions of keys apart.
     pub fn region_number(&self, key: &[u8]) -> u64 {
         if let Some(region) = self.shard.borrow().region_at(key) {

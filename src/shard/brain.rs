@@ -169,12 +169,6 @@ impl Shard {
         region.range.contains(key).then_some(region)
     }
 
-    /// The peer that leads the region of a key, if the region is here and somebody is known to lead it.
-    pub fn leader_at(&self, key: &[u8]) -> Option<PeerInfo> {
-        let region = self.region_at(key)?;
-        self.peers[&region.id].leader()
-    }
-
     /// How all peers stand.
     pub fn statuses(&self) -> Vec<PeerStatus> {
         self.peers
