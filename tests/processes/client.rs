@@ -32,6 +32,19 @@ pub enum Heard {
     Wrong(String),
 }
 
+impl Heard {
+    /// What it is, in a word.
+    fn word(&self) -> &str {
+        match self {
+            Heard::Seen(_) => "done",
+            Heard::Refused => "refused",
+            Heard::Unsure => "unsure",
+            Heard::Open => "no answer",
+            Heard::Wrong(_) => "wrong",
+        }
+    }
+}
+
 /// The connection has ended.
 pub fn gone() -> io::Error {
     io::Error::other("the connection has ended")
@@ -95,6 +108,9 @@ impl Client {
             Line::Native(native) => native.act(&deed, patience),
         };
         let returned = self.common.now();
+        if returned - invoked > 1_500_000_000 {
+            self.tell_slow(&deed, &heard, invoked, returned);
+        }
         let keeps = !matches!(heard, Heard::Open | Heard::Wrong(_));
         self.record(deed, heard, invoked, returned);
         if keeps && self.deeds.chance().below(100) > 0 {
@@ -104,6 +120,20 @@ impl Client {
         }
         let pause = self.deeds.chance().below(self.common.pause_micros);
         std::thread::sleep(Duration::from_micros(pause));
+    }
+
+    /// Says what took long; shown when the test fails.
+    fn tell_slow(&self, deed: &Deed, heard: &Heard, invoked: u64, returned: u64) {
+        println!(
+            "{:>8.3} s client {} at node {}: {:?} of {} took {} ms: {}",
+            returned as f64 / 1e9,
+            self.number,
+            self.node,
+            deed.how,
+            deed.operations[0],
+            (returned - invoked) / 1_000_000,
+            heard.word()
+        );
     }
 
     fn connect(&mut self) -> Option<Line> {

@@ -11,11 +11,16 @@ use crate::deed::Deed;
 use crate::value;
 
 /// A reply.
-enum Reply {
+pub enum Reply {
+    /// A short text.
     Simple(String),
+    /// An error.
     Error(String),
+    /// A number.
     Integer(i64),
+    /// A text, or none.
     Bulk(Option<Vec<u8>>),
+    /// Several.
     Array(Vec<Reply>),
 }
 
@@ -53,6 +58,14 @@ impl Resp {
             Reply::Error(text) => Heard::Wrong(format!("an error: {text}")),
             reply => seen(deed, reply),
         }
+    }
+
+    /// Asks, and waits for the reply.
+    pub fn ask(&mut self, words: &[Vec<u8>]) -> std::io::Result<Reply> {
+        let stream = self.stream.get_mut();
+        stream.set_read_timeout(Some(Duration::from_secs(12)))?;
+        stream.write_all(&encode(words))?;
+        self.reply()
     }
 
     fn reply(&mut self) -> std::io::Result<Reply> {

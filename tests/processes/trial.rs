@@ -14,10 +14,10 @@ use crate::crowd::Crowd;
 use crate::fault::{Done, Fault, Faults};
 use crate::native::Native;
 use crate::outage::Outages;
-use crate::{deed, replicas, value, wait};
+use crate::{commands, deed, replicas, value, wait};
 
 /// Deeds that must be done before the next fault.
-const DEEDS: u64 = 800;
+const DEEDS: u64 = 3000;
 
 /// Deeds that every node must have done after a fault.
 const DEEDS_EACH: u64 = 10;
@@ -126,6 +126,7 @@ impl Trial {
         self.tell("all nodes serve");
         self.cluster.wait_whole()?;
         self.tell("the cluster has grown");
+        commands::all(&self.cluster)?;
         self.check()
     }
 
