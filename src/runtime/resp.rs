@@ -286,7 +286,14 @@ impl RespTalk {
                     let before = groups.iter().map(|group| slot.store_of(group.first()));
                     slot.stores = before.collect();
                     slot.groups = groups;
-                    ask(driver, connection, &mut plan, slot, number, driver.clock.now());
+                    ask(
+                        driver,
+                        connection,
+                        &mut plan,
+                        slot,
+                        number,
+                        driver.clock.now(),
+                    );
                     slot.plan = plan.park();
                 }
             }
@@ -492,7 +499,8 @@ fn ask(
             .filter(|group| {
                 let store = slot.stores.get(*group).copied().flatten();
                 let parts = &slot.groups[*group];
-                plan.ask_some(parts, |body| send(*group, store, body)).is_some()
+                plan.ask_some(parts, |body| send(*group, store, body))
+                    .is_some()
             })
             .count(),
     };
