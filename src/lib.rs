@@ -1,4 +1,5 @@
 //! Coracle: a replicated, ordered key-value store in which every core sails alone.
+pub mod bench;
 pub mod cli;
 pub mod placement;
 pub mod runtime;

@@ -25,8 +25,8 @@ pub enum Command {
     /// Print what is in a file of the log or the state store
     #[command(subcommand)]
     Dump(dump::Dump),
-    /// Measure the log of one shard on this machine's disk
-    Bench(bench::Bench),
+    /// Measure writes and reads: of nodes started for this, or of a cluster that runs
+    Bench(Box<bench::Bench>),
 }
 
 /// What is done with settings.
@@ -42,6 +42,6 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Start(settings) => start::run(settings),
         Command::Config(ConfigCommand::Print(settings)) => start::print(settings),
         Command::Dump(dump) => dump::run(dump),
-        Command::Bench(bench) => bench::run(bench),
+        Command::Bench(bench) => bench::run(*bench),
     }
 }

@@ -1,4 +1,4 @@
-//! `coracle bench`: what the log of one shard does on this machine's disk.
+//! `coracle bench log`: what the log of one shard does on this machine's disk.
 //!
 //! Appends entries of many regions in a closed loop, so many batches in flight, each durable before
 //! it counts; then opens what it wrote as after a kill. One executor, direct I/O, no network: the
@@ -19,7 +19,7 @@ use crate::runtime::disk::{Durability, LogDisk, ShardDirectory, probe};
 
 /// How to measure.
 #[derive(Args)]
-pub struct Bench {
+pub struct LogBench {
     /// Where to write; a temporary directory by default, removed at the end
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -45,7 +45,7 @@ const DEPTHS: [usize; 3] = [1, 4, 16];
 const ID: LogId = LogId(1);
 
 /// Runs the bench in its directory.
-pub(super) fn run(bench: Bench) -> Result<(), Failure> {
+pub(super) fn run(bench: LogBench) -> Result<(), Failure> {
     let unusable =
         |error| Failure::new(Exit::FailedWrite, format!("a temporary directory: {error}"));
     if u64::from(bench.batch) * u64::from(bench.entry_bytes + 64)
@@ -90,7 +90,7 @@ const LIMITS: Limits = Limits {
     ..Limits::DEFAULT
 };
 
-async fn measure(bench: &Bench, directory: &Path) -> Result<(), Failure> {
+async fn measure(bench: &LogBench, directory: &Path) -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::FailedWrite, error);
     let shard = ShardDirectory::of(directory, 0);
     shard.create().map_err(failed)?;
@@ -171,7 +171,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(bench: &Bench, disk: LogDisk) -> Writer {
+    fn new(bench: &LogBench, disk: LogDisk) -> Writer {
         // Incompressible, so that no layer below does better than it would with real data.
         let mut state = 1u64;
         let payload = (0..bench.entry_bytes).map(|_| {
@@ -312,7 +312,7 @@ impl Writer {
         }
     }
 
-    fn report(&self, depth: usize, bench: &Bench) {
+    fn report(&self, depth: usize, bench: &LogBench) {
         let batches = self.micros.len() as f64 / self.elapsed.as_secs_f64();
         let entries = batches * f64::from(self.batch);
         let megabytes = entries * f64::from(bench.entry_bytes) / 1e6;
