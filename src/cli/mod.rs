@@ -9,19 +9,53 @@ use clap::Subcommand;
 pub use crate::runtime::failure::{Exit, Failure};
 
 mod bench;
+mod cas;
+mod cluster;
+mod config;
+mod del;
 mod dump;
+mod get;
+mod incr;
 mod mapped;
-
+mod node;
+mod octets;
+mod output;
+mod page;
+mod put;
+mod region;
+mod scan;
 mod start;
+mod status;
+mod target;
 
 /// The commands.
 #[derive(Subcommand)]
 pub enum Command {
     /// Run a node
     Start(start::Settings),
-    /// Show settings
+    /// Show how the cluster is
+    Status(status::Status),
+    /// Print the value of a key
+    Get(get::Get),
+    /// Set a key
+    Put(put::Put),
+    /// Delete keys
+    Del(del::Del),
+    /// Print keys and values in order
+    Scan(scan::Scan),
+    /// Set or delete a key if it is as expected
+    Cas(cas::Cas),
+    /// Add to a counter
+    Incr(incr::Incr),
+    /// Look at regions, move their replicas
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Region(region::RegionCommand),
+    /// Look at nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Show and check settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Print what is in a file of the log or the state store
     #[command(subcommand)]
     Dump(dump::Dump),
@@ -29,18 +63,20 @@ pub enum Command {
     Bench(Box<bench::Bench>),
 }
 
-/// What is done with settings.
-#[derive(Subcommand)]
-pub enum ConfigCommand {
-    /// Print the settings that hold in the end: defaults, file, environment, flags
-    Print(start::Settings),
-}
-
 /// Runs one command.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Start(settings) => start::run(settings),
-        Command::Config(ConfigCommand::Print(settings)) => start::print(settings),
+        Command::Status(status) => status::run(status),
+        Command::Get(get) => get::run(get),
+        Command::Put(put) => put::run(put),
+        Command::Del(del) => del::run(del),
+        Command::Scan(scan) => scan::run(scan),
+        Command::Cas(cas) => cas::run(cas),
+        Command::Incr(incr) => incr::run(incr),
+        Command::Region(command) => region::run(command),
+        Command::Node(command) => node::run(command),
+        Command::Config(command) => config::run(command),
         Command::Dump(dump) => dump::run(dump),
         Command::Bench(bench) => bench::run(*bench),
     }

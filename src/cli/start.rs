@@ -112,9 +112,3 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     });
     node.wait()
 }
-
-/// Prints the settings that hold in the end.
-pub(super) fn print(settings: Settings) -> Result<(), Failure> {
-    print!("{}", settings.load()?.print());
-    Ok(())
-}

@@ -10,7 +10,8 @@ use rkyv::ser::allocator::Arena;
 use super::address::Address;
 use crate::placement::Message;
 use crate::shard::error::Error;
-use crate::shard::ids::{ClusterId, StoreId};
+use crate::shard::ids::{ClusterId, RegionId, StoreId};
+use crate::shard::region::Epoch;
 use crate::shard::request::{Answer, Body};
 use crate::wire::native::answer::Answered;
 use crate::wire::native::ask::{self, Ask};
@@ -23,14 +24,19 @@ pub enum CallError {
     /// Nobody could be reached, or the connection broke; in words.
     Link(String),
     /// The node has refused, and says why.
-    Refused(Error),
+    Refused {
+        /// The error, as far as it is known here.
+        error: Error,
+        /// The node's own words.
+        text: String,
+    },
 }
 
 impl std::fmt::Display for CallError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             CallError::Link(why) => out.write_str(why),
-            CallError::Refused(error) => error.fmt(out),
+            CallError::Refused { text, .. } => out.write_str(text),
         }
     }
 }
@@ -77,9 +83,19 @@ impl Caller {
 
     /// Asks, and waits for the answer; the node passes the request on to where it belongs.
     pub fn ask(&mut self, body: &Body<'_>) -> Result<Answer, CallError> {
+        self.ask_region(None, body)
+    }
+
+    /// The same, of a region as it is known here: if it has changed, the answer says so.
+    pub fn ask_region(
+        &mut self,
+        region: Option<(RegionId, Epoch)>,
+        body: &Body<'_>,
+    ) -> Result<Answer, CallError> {
         let ask = Ask {
             id: self.next,
             forward: true,
+            region,
             ..Ask::default()
         };
         self.next += 1;
@@ -87,9 +103,10 @@ impl Caller {
         ask::encode(&ask, body, &mut self.arena, &mut out)
             .map_err(|error| CallError::Link(error.0.into()))?;
         let answered = self.exchange(&out)?;
-        answered
-            .result
-            .map_err(|failure| CallError::Refused(failure.into()))
+        answered.result.map_err(|failure| CallError::Refused {
+            text: failure.text.clone(),
+            error: failure.into(),
+        })
     }
 
     fn exchange(&mut self, out: &[u8]) -> Result<Answered, CallError> {

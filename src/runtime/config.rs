@@ -10,6 +10,7 @@ use coracle_engine as engine;
 use coracle_wal as wal;
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
 use super::failure::{Exit, Failure};
 use super::open::FileOptions;
 use crate::placement;
@@ -291,6 +292,17 @@ impl Config {
             )),
             _ => Ok(()),
         };
+        let address = |name: &str, text: &str| {
+            let parsed = Address::parse(text);
+            parsed.map_err(|why| Failure::new(Exit::Usage, format!("{name}: {why}")))
+        };
+        address("node.listen", &self.node.listen)?;
+        if !self.node.advertise.is_empty() {
+            address("node.advertise", &self.node.advertise)?;
+        }
+        for other in &self.node.join {
+            address("node.join", other)?;
+        }
         within("node.shards", self.node.shards.into(), 0, 256)?;
         within("node.replicas", self.node.replicas as u64, 1, 7)?;
         within("node.stop_seconds", self.node.stop_seconds, 0, 3600)?;

@@ -1,0 +1,312 @@
+//! The whole cluster, as its nodes tell of themselves: what commands for operators look at.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::page;
+use crate::cli::target::{Target, failed, strange};
+use crate::cli::{Exit, Failure};
+use crate::placement::{Message, NodeInfo};
+use crate::runtime::address::Address;
+use crate::runtime::caller::Caller;
+use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::region::{Epoch, PeerInfo, Role};
+
+/// How long one node may take to tell of itself.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// The nodes of a cluster, by way of one of them.
+pub(super) struct Cluster {
+    /// The way in.
+    pub caller: Caller,
+    /// The nodes that belong to it.
+    pub nodes: Vec<NodeInfo>,
+}
+
+/// What one node tells of itself, or why it does not.
+pub(super) struct Told {
+    /// The node.
+    pub node: NodeInfo,
+    /// Its page.
+    pub status: Result<Value, String>,
+}
+
+/// A region as its replicas tell of it at the moment.
+#[derive(Clone, Debug)]
+pub(super) struct RegionView {
+    /// The region.
+    pub id: RegionId,
+    /// How often it has changed.
+    pub epoch: Epoch,
+    /// Its first stored key, escaped.
+    pub start: String,
+    /// The stored key behind it, escaped.
+    pub limit: String,
+    /// Its peers.
+    pub peers: Vec<PeerInfo>,
+    /// Who leads it, if anybody does.
+    pub leader: Option<PeerInfo>,
+    /// The term.
+    pub term: u64,
+    /// How far its leader has committed.
+    pub committed: u64,
+    /// How far each replica that answers has applied.
+    pub applied: Vec<(PeerId, u64)>,
+}
+
+impl RegionView {
+    /// The replica on this store.
+    pub fn on_store(&self, store: StoreId) -> Option<PeerInfo> {
+        self.peers.iter().find(|peer| peer.store == store).copied()
+    }
+
+    /// The replica on the store of this number or, if there is none, that has the number itself.
+    pub fn named(&self, number: u64) -> Option<PeerInfo> {
+        let of_number = |peer: &&PeerInfo| peer.peer == PeerId(number);
+        self.on_store(StoreId(number))
+            .or(self.peers.iter().find(of_number).copied())
+    }
+
+    /// How far a replica has applied, if it answers.
+    pub fn applied_by(&self, peer: PeerId) -> Option<u64> {
+        let found = self.applied.iter().find(|(id, _)| *id == peer);
+        found.map(|(_, applied)| *applied)
+    }
+
+    /// Whether its configuration is joint.
+    pub fn is_joint(&self) -> bool {
+        self.peers.iter().any(|peer| peer.role.is_joint())
+    }
+
+    /// What is said of a replica in one word.
+    pub fn part(&self, peer: &PeerInfo) -> &'static str {
+        match peer.role {
+            Role::Voter if self.leader.map(|leader| leader.peer) == Some(peer.peer) => "leader",
+            Role::Voter => "voter",
+            Role::Learner => "learner",
+            Role::Incoming => "incoming",
+            Role::Outgoing => "outgoing",
+            Role::Demoting => "demoting",
+        }
+    }
+}
+
+impl Cluster {
+    /// By way of the target.
+    pub fn open(target: &Target) -> Result<Cluster, Failure> {
+        let mut caller = target.connect()?;
+        let nodes = match caller.ask_placement(&Message::ListNodes).map_err(failed)? {
+            Message::Nodes(_, nodes) => nodes,
+            other => return Err(strange(&other)),
+        };
+        Ok(Cluster { caller, nodes })
+    }
+
+    /// The node that a store is on, and its shard's number there.
+    pub fn place(&self, store: StoreId) -> Option<(&NodeInfo, u16)> {
+        self.nodes.iter().find_map(|node| {
+            let shard = node.stores.iter().position(|other| *other == store)?;
+            Some((node, shard as u16))
+        })
+    }
+
+    /// The same, or that there is no such store.
+    pub fn place_or_fail(&self, store: StoreId) -> Result<(&NodeInfo, u16), Failure> {
+        self.place(store).ok_or_else(|| {
+            let stores: Vec<String> = self
+                .nodes
+                .iter()
+                .flat_map(|node| &node.stores)
+                .map(StoreId::to_string)
+                .collect();
+            let why = format!("there is no store {store}; there are {}", stores.join(", "));
+            Failure::new(Exit::Failed, why)
+        })
+    }
+
+    /// What all nodes tell of themselves, asked at once.
+    pub fn look(&self) -> Vec<Told> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|node| {
+                    scope.spawn(|| {
+                        let address = Address::parse(&node.address);
+                        let status = address.and_then(|address| page::status(&address, GLANCE));
+                        let node = node.clone();
+                        Told { node, status }
+                    })
+                })
+                .collect();
+            let told = asked.into_iter().filter_map(|thread| thread.join().ok());
+            told.collect()
+        })
+    }
+
+    /// All regions, as told by whoever knows most of each.
+    pub fn regions(&self) -> Vec<RegionView> {
+        gather(&self.look())
+    }
+
+    /// One region.
+    pub fn region(&self, id: RegionId) -> Result<RegionView, Failure> {
+        let found = self.regions().into_iter().find(|region| region.id == id);
+        found.ok_or_else(|| Failure::new(Exit::Failed, format!("no node tells of a region {id}")))
+    }
+
+    /// Connects to the shard that is a store.
+    pub fn connect(&self, store: StoreId, patience: Duration) -> Result<Caller, Failure> {
+        let (node, shard) = self.place_or_fail(store)?;
+        let failed = |why: String| Failure::new(Exit::Failed, format!("node {}: {why}", node.node));
+        let mut address = Address::parse(&node.address).map_err(failed)?;
+        let port = address.shard_port(shard);
+        address.port =
+            port.ok_or_else(|| failed(format!("{} has no shard {shard}", node.address)))?;
+        Caller::connect(&address, patience).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Puts together what replicas say of their regions: the leader's word counts, or the latest.
+pub(super) fn gather(told: &[Told]) -> Vec<RegionView> {
+    let mut regions: Vec<RegionView> = Vec::new();
+    let mut words: Vec<Replica> = told
+        .iter()
+        .filter_map(|told| told.status.as_ref().ok())
+        .flat_map(|status| list(&status["shards"]))
+        .flat_map(|shard| list(&shard["regions"]))
+        .filter_map(Replica::read)
+        .collect();
+    // The best word of each region comes first.
+    words.sort_by_key(|word| {
+        let (view, rank) = (
+            &word.view,
+            (word.view.epoch.version, word.view.epoch.conf_ver),
+        );
+        (view.id, std::cmp::Reverse((rank, view.term, word.leads)))
+    });
+    for word in words {
+        let applied = (word.peer, word.applied);
+        match regions.last_mut().filter(|last| last.id == word.view.id) {
+            Some(last) => {
+                last.applied.push(applied);
+                // A leader that has not come to the latest epoch is one all the same, in the latest term.
+                if word.view.term >= last.term && last.leader.is_none() {
+                    last.leader = word.view.leader;
+                }
+            }
+            None => regions.push(RegionView {
+                applied: vec![applied],
+                ..word.view
+            }),
+        }
+    }
+    regions.sort_by(|a, b| a.start.cmp(&b.start));
+    regions
+}
+
+/// What one replica says of its region.
+struct Replica {
+    view: RegionView,
+    peer: PeerId,
+    leads: bool,
+    applied: u64,
+}
+
+impl Replica {
+    fn read(value: &Value) -> Option<Replica> {
+        let number = |name: &str| value[name].as_u64();
+        let peers = list(&value["peers"]).map(|peer| {
+            Some(PeerInfo {
+                peer: PeerId(peer["peer"].as_u64()?),
+                store: StoreId(peer["store"].as_u64()?),
+                role: role(peer["role"].as_str()?)?,
+            })
+        });
+        let peers: Vec<PeerInfo> = peers.collect::<Option<_>>()?;
+        let leads = value["leads"].as_bool()?;
+        let leader = value["leader"].as_u64().map(PeerId);
+        Some(Replica {
+            peer: PeerId(number("peer")?),
+            leads,
+            applied: number("applied")?,
+            view: RegionView {
+                id: RegionId(number("region")?),
+                epoch: Epoch {
+                    version: number("version")?,
+                    conf_ver: number("conf_ver")?,
+                },
+                start: value["start"].as_str()?.into(),
+                limit: value["limit"].as_str()?.into(),
+                leader: peers.iter().find(|peer| Some(peer.peer) == leader).copied(),
+                peers,
+                term: number("term")?,
+                committed: number("committed")?,
+                applied: Vec::new(),
+            },
+        })
+    }
+}
+
+/// A list in JSON; nothing, if it is none.
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn role(word: &str) -> Option<Role> {
+    Some(match word {
+        "voter" => Role::Voter,
+        "learner" => Role::Learner,
+        "incoming" => Role::Incoming,
+        "outgoing" => Role::Outgoing,
+        "demoting" => Role::Demoting,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replica(peer: u64, conf_ver: u64, term: u64, leads: bool) -> Value {
+        json!({
+            "region": 2, "version": 1, "conf_ver": conf_ver, "start": "\\x01", "limit": "", "peer": peer,
+            "peers": [{ "peer": 5, "store": 1, "role": "voter" }, { "peer": 6, "store": 3, "role": "learner" }],
+            "leads": leads, "leader": 5, "term": term, "applied": peer * 10, "committed": 50,
+        })
+    }
+
+    fn told(replicas: &[Value]) -> Told {
+        Told {
+            node: NodeInfo {
+                node: Default::default(),
+                address: "127.0.0.1:7400".into(),
+                stores: vec![StoreId(1)],
+                labels: Vec::new(),
+            },
+            status: Ok(json!({ "shards": [{ "regions": replicas }] })),
+        }
+    }
+
+    #[test]
+    fn the_latest_word_of_a_region_counts() {
+        let silent = Told {
+            status: Err("refused".into()),
+            ..told(&[])
+        };
+        let stale = told(&[replica(6, 1, 3, false)]);
+        let regions = gather(&[stale, silent, told(&[replica(5, 2, 4, true)])]);
+        let [region] = &regions[..] else {
+            panic!("{regions:?}");
+        };
+        assert_eq!(region.epoch.conf_ver, 2);
+        assert_eq!(region.term, 4);
+        assert_eq!(region.applied_by(PeerId(6)), Some(60));
+        let parts: Vec<_> = region.peers.iter().map(|peer| region.part(peer)).collect();
+        assert_eq!(parts, ["leader", "learner"]);
+        assert_eq!(region.named(3), region.named(6));
+    }
+}

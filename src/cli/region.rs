@@ -1,0 +1,468 @@
+//! `coracle region`: what regions there are, and where their replicas are.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::cli::cluster::{Cluster, RegionView};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure};
+use crate::placement::Message;
+use crate::runtime::caller::CallError;
+use crate::runtime::machine;
+use crate::shard::error::Error;
+use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::region::{Epoch, PeerInfo, Role};
+use crate::shard::request::{Body, PeerChange};
+
+/// The pause between two looks at a region that is to change.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What the help says about placement.
+const PLACEMENT: &str = "Placement keeps every region at the cluster's number of replicas, each on a node of its own, and goes on \
+     doing so: it takes away a replica that is one too many, and makes up for one that is missing. What is changed \
+     here stays only if placement would have it so.";
+
+/// What is done with regions.
+#[derive(Subcommand)]
+pub enum RegionCommand {
+    /// List all regions
+    List(List),
+    /// Show one region and its replicas
+    Show(Show),
+    /// Add a replica on a store: as a learner that is promoted once it has caught up
+    #[command(name = "add-peer", after_help = format!("Examples:\n  coracle region add-peer 2 5\n  coracle region add-peer 2 5 --learner\n\n{PLACEMENT}"))]
+    AddPeer(AddPeer),
+    /// Remove a replica
+    #[command(name = "remove-peer", after_help = format!("Examples:\n  coracle region remove-peer 2 5\n\n{PLACEMENT}"))]
+    RemovePeer(RemovePeer),
+    /// Let the replica on another store lead
+    #[command(
+        name = "transfer-leader",
+        after_help = "Examples:\n  coracle region transfer-leader 2 5"
+    )]
+    TransferLeader(TransferLeader),
+}
+
+/// Lists all regions.
+#[derive(Args)]
+#[command(
+    after_help = "Keys are shown as they are stored: users' keys begin with \\x01.\n\nExamples:\n  coracle region list\n  coracle region list --json"
+)]
+pub struct List {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Shows one region.
+#[derive(Args)]
+#[command(
+    after_help = "Ends with 1 if there is no such region.\n\nExamples:\n  coracle region show 2"
+)]
+pub struct Show {
+    /// The region
+    region: u64,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Adds a replica.
+#[derive(Args)]
+pub struct AddPeer {
+    /// The region
+    region: u64,
+    /// The store that is to hold the replica; 'coracle node list' shows them
+    store: u64,
+    /// Leave it a learner, which receives everything and does not vote
+    #[arg(long)]
+    learner: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Removes a replica.
+#[derive(Args)]
+pub struct RemovePeer {
+    /// The region
+    region: u64,
+    /// The store that holds the replica, or the replica
+    #[arg(value_name = "STORE|PEER")]
+    peer: u64,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Moves leadership.
+#[derive(Args)]
+pub struct TransferLeader {
+    /// The region
+    region: u64,
+    /// The store whose replica should lead, or the replica
+    #[arg(value_name = "STORE|PEER")]
+    peer: u64,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Runs one of them.
+pub(super) fn run(command: RegionCommand) -> Result<(), Failure> {
+    match command {
+        RegionCommand::List(list) => self::list(&list),
+        RegionCommand::Show(show) => self::show(&show),
+        RegionCommand::AddPeer(add) => self::add_peer(&add),
+        RegionCommand::RemovePeer(remove) => self::remove_peer(&remove),
+        RegionCommand::TransferLeader(transfer) => self::transfer_leader(&transfer),
+    }
+}
+
+fn in_json(region: &RegionView) -> Value {
+    let peers = region.peers.iter().map(|peer| {
+        json!({
+            "peer": peer.peer.0, "store": peer.store.0, "part": region.part(peer),
+            "applied": region.applied_by(peer.peer),
+        })
+    });
+    json!({
+        "region": region.id.0, "version": region.epoch.version, "conf_ver": region.epoch.conf_ver,
+        "start": region.start, "limit": region.limit, "term": region.term,
+        "leader": region.leader.map(|leader| leader.peer.0), "committed": region.committed,
+        "peers": peers.collect::<Vec<_>>(),
+    })
+}
+
+/// A border between regions, which may be none.
+fn border(key: &str) -> String {
+    match key {
+        "" => "-".into(),
+        key => key.into(),
+    }
+}
+
+fn epoch(region: &RegionView) -> String {
+    format!("{}.{}", region.epoch.version, region.epoch.conf_ver)
+}
+
+fn list(list: &List) -> Result<(), Failure> {
+    let regions = Cluster::open(&list.target)?.regions();
+    let mut out = list.target.output();
+    if list.target.is_json() {
+        let all: Vec<Value> = regions.iter().map(in_json).collect();
+        out.line(String::new, || json!({ "regions": all }));
+        return out.finish();
+    }
+    let rows: Vec<Vec<String>> = regions
+        .iter()
+        .map(|region| {
+            let peers = region.peers.iter().map(|peer| match region.part(peer) {
+                "leader" | "voter" => peer.store.to_string(),
+                part => format!("{} ({part})", peer.store),
+            });
+            let leader = region
+                .leader
+                .map_or("none".into(), |leader| leader.store.to_string());
+            vec![
+                region.id.to_string(),
+                epoch(region),
+                border(&region.start),
+                border(&region.limit),
+                leader,
+                peers.collect::<Vec<_>>().join(", "),
+            ]
+        })
+        .collect();
+    out.table(
+        &["REGION", "EPOCH", "START", "LIMIT", "LED BY", "STORES"],
+        &rows,
+    );
+    out.finish()
+}
+
+fn show(show: &Show) -> Result<(), Failure> {
+    let cluster = Cluster::open(&show.target)?;
+    let region = cluster.region(RegionId(show.region))?;
+    let mut out = show.target.output();
+    if show.target.is_json() {
+        out.line(String::new, || in_json(&region));
+        return out.finish();
+    }
+    let facts = format!(
+        "region     {}\nepoch      {}\nstart      {}\nlimit      {}\nterm       {}\ncommitted  {}\n\n",
+        region.id,
+        epoch(&region),
+        border(&region.start),
+        border(&region.limit),
+        region.term,
+        region.committed
+    );
+    out.bytes(facts.as_bytes());
+    let rows: Vec<Vec<String>> = region
+        .peers
+        .iter()
+        .map(|peer| {
+            let place = cluster.place(peer.store);
+            let applied = region.applied_by(peer.peer);
+            vec![
+                peer.peer.to_string(),
+                peer.store.to_string(),
+                place.map_or("?".into(), |(node, _)| node.node.to_string()),
+                region.part(peer).into(),
+                applied.map_or("?".into(), |applied| applied.to_string()),
+            ]
+        })
+        .collect();
+    out.table(&["PEER", "STORE", "NODE", "PART", "APPLIED"], &rows);
+    out.finish()
+}
+
+/// A change of a region that is under way: looked at, pushed on, told of.
+struct Change<'a> {
+    cluster: Cluster,
+    id: RegionId,
+    target: &'a Target,
+    begun: Instant,
+    last: String,
+    told: String,
+}
+
+impl Change<'_> {
+    fn begin(region: u64, target: &Target) -> Result<Change<'_>, Failure> {
+        Ok(Change {
+            cluster: Cluster::open(target)?,
+            id: RegionId(region),
+            target,
+            begun: Instant::now(),
+            last: "nobody leads the region".into(),
+            told: String::new(),
+        })
+    }
+
+    /// The region as it is now.
+    fn look(&self) -> Result<RegionView, Failure> {
+        self.cluster.region(self.id)
+    }
+
+    /// Tells a person how far it is; once.
+    fn tell(&mut self, what: String) {
+        if !self.target.is_json() && self.told != what {
+            eprintln!("{what}");
+            self.told = what;
+        }
+    }
+
+    /// Asks whoever leads the region. Whether it was done: what may go better later is not an error.
+    fn ask(&mut self, view: &RegionView, body: &Body<'_>) -> Result<bool, Failure> {
+        let Some(leader) = view.leader else {
+            return Ok(false);
+        };
+        let asked = self.cluster.connect(leader.store, self.target.patience());
+        let named = Some((view.id, view.epoch));
+        match asked.map(|mut caller| caller.ask_region(named, body)) {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(CallError::Refused {
+                error: Error::BadRequest(_),
+                text,
+            })) => Err(Failure::new(Exit::Failed, text)),
+            Ok(Err(error)) => {
+                self.last = error.to_string();
+                Ok(false)
+            }
+            Err(failure) => {
+                self.last = failure.message;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits for the next look; fails when it has taken too long.
+    fn wait(&self) -> Result<(), Failure> {
+        if self.begun.elapsed() >= self.target.patience() {
+            let why = format!(
+                "not done after {} s: {}; it may go on all the same, see 'coracle region show {}'",
+                self.target.patience().as_secs(),
+                self.last,
+                self.id
+            );
+            return Err(Failure::new(Exit::Failed, why));
+        }
+        std::thread::sleep(PAUSE);
+        Ok(())
+    }
+
+    /// Prints how it has ended.
+    fn end(&self, said: &str, peer: &PeerInfo, part: &str) -> Result<(), Failure> {
+        let mut out = self.target.output();
+        let text = || {
+            format!(
+                "peer {} of region {} on store {} {said}",
+                peer.peer, self.id, peer.store
+            )
+        };
+        out.line(text, || {
+            json!({ "region": self.id.0, "peer": peer.peer.0, "store": peer.store.0, "part": part })
+        });
+        out.finish()
+    }
+}
+
+fn add_peer(add: &AddPeer) -> Result<(), Failure> {
+    let mut change = Change::begin(add.region, &add.target)?;
+    let store = StoreId(add.store);
+    change.cluster.place_or_fail(store)?;
+    // Pages of nodes are a little late: only what a later epoch lacks is gone.
+    let mut added: Option<Epoch> = None;
+    loop {
+        let view = change.look()?;
+        match view.on_store(store) {
+            Some(peer) if peer.role == Role::Voter => {
+                return change.end("votes", &peer, "voter");
+            }
+            Some(peer) if peer.role == Role::Learner => {
+                added.get_or_insert(view.epoch);
+                if add.learner {
+                    return change.end("is a learner", &peer, "learner");
+                }
+                let applied = view.applied_by(peer.peer).unwrap_or_default();
+                change.tell(format!(
+                    "peer {} on store {store} is a learner; it has applied {applied} of {} entries",
+                    peer.peer, view.committed
+                ));
+                change.last = "the learner has not caught up".into();
+                if applied > 0 && applied + 1000 >= view.committed {
+                    let promoted = PeerChange::Put(PeerInfo {
+                        role: Role::Voter,
+                        ..peer
+                    });
+                    let body = Body::ChangePeers {
+                        region: view.id,
+                        changes: &[promoted],
+                    };
+                    change.ask(&view, &body)?;
+                }
+            }
+            Some(_) => {}
+            None if added.is_some_and(|added| added.is_staler_than(view.epoch)) => {
+                let why = format!(
+                    "the peer on store {store} was there, and is gone again: placement does not want it there"
+                );
+                return Err(Failure::new(Exit::Failed, why));
+            }
+            None if added.is_none() && !view.is_joint() => {
+                // A new one for each attempt: what became of the last one may not be known.
+                let peer = allocate(&mut change)?;
+                change.tell(format!("a learner is to be added on store {store}"));
+                let learner = PeerInfo {
+                    peer,
+                    store,
+                    role: Role::Learner,
+                };
+                let changes = [PeerChange::Put(learner)];
+                let body = Body::ChangePeers {
+                    region: view.id,
+                    changes: &changes,
+                };
+                if change.ask(&view, &body)? {
+                    if add.learner {
+                        return change.end("is a learner", &learner, "learner");
+                    }
+                    added = Some(view.epoch);
+                }
+            }
+            None => {}
+        }
+        change.wait()?;
+    }
+}
+
+/// An id that no peer has had.
+fn allocate(change: &mut Change<'_>) -> Result<PeerId, Failure> {
+    let question = Message::AllocateIds {
+        count: 1,
+        nonce: machine::draw(),
+    };
+    loop {
+        match change.cluster.caller.ask_placement(&question) {
+            Ok(Message::Allocated { first, .. }) => return Ok(PeerId(first)),
+            Ok(other) => return Err(crate::cli::target::strange(&other)),
+            Err(error) => change.last = error.to_string(),
+        }
+        change.wait()?;
+    }
+}
+
+fn remove_peer(remove: &RemovePeer) -> Result<(), Failure> {
+    let mut change = Change::begin(remove.region, &remove.target)?;
+    let mut goes: Option<PeerInfo> = None;
+    loop {
+        let view = change.look()?;
+        let Some(peer) = (match goes {
+            Some(goes) => view
+                .peers
+                .iter()
+                .find(|peer| peer.peer == goes.peer)
+                .copied(),
+            None => view.named(remove.peer),
+        }) else {
+            return match goes {
+                Some(gone) => change.end("is removed", &gone, "removed"),
+                None => Err(nobody(&view, remove.peer)),
+            };
+        };
+        goes = Some(peer);
+        if !view.is_joint() {
+            let part = view.part(&peer);
+            change.tell(format!(
+                "peer {} on store {} is to be removed; it is a {part}",
+                peer.peer, peer.store
+            ));
+            let changes = [PeerChange::Remove(peer.peer)];
+            let body = Body::ChangePeers {
+                region: view.id,
+                changes: &changes,
+            };
+            if change.ask(&view, &body)? {
+                return change.end("is removed", &peer, "removed");
+            }
+        }
+        change.wait()?;
+    }
+}
+
+fn transfer_leader(transfer: &TransferLeader) -> Result<(), Failure> {
+    let mut change = Change::begin(transfer.region, &transfer.target)?;
+    loop {
+        let view = change.look()?;
+        let Some(peer) = view.named(transfer.peer) else {
+            return Err(nobody(&view, transfer.peer));
+        };
+        if view.leader == Some(peer) {
+            return change.end("leads", &peer, "leader");
+        }
+        if let Some(leader) = view.leader {
+            change.tell(format!(
+                "peer {} on store {} is asked to hand over",
+                leader.peer, leader.store
+            ));
+            let body = Body::TransferLeader {
+                region: view.id,
+                to: peer.peer,
+            };
+            change.last = "the peer has not caught up, or is not heard of".into();
+            change.ask(&view, &body)?;
+        }
+        change.wait()?;
+    }
+}
+
+fn nobody(view: &RegionView, number: u64) -> Failure {
+    let peers = view
+        .peers
+        .iter()
+        .map(|peer| format!("peer {} on store {}", peer.peer, peer.store));
+    let why = format!(
+        "region {} has no peer {number}, and none on a store {number}; it has {}",
+        view.id,
+        peers.collect::<Vec<_>>().join(", ")
+    );
+    Failure::new(Exit::Failed, why)
+}

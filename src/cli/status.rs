@@ -1,0 +1,71 @@
+//! `coracle status`: how the cluster is.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::Failure;
+use crate::cli::cluster::{Cluster, gather};
+use crate::cli::node;
+use crate::cli::target::Target;
+
+/// Shows how the cluster is: its nodes, and whether all regions are led.
+#[derive(Args)]
+#[command(
+    after_help = "Ends with 0 if a node has answered, however the others are, and with 1 if none has.\n\nExamples:\n  coracle status\n  coracle status --target 10.0.0.7:7400 --json"
+)]
+pub struct Status {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Asks one node for all others, and all of them how they are.
+pub(super) fn run(status: Status) -> Result<(), Failure> {
+    let cluster = Cluster::open(&status.target)?;
+    let told = cluster.look();
+    let regions = gather(&told);
+    let replicas = |voters: usize| {
+        let some = regions.iter().filter(|region| region.peers.len() == voters);
+        (voters, some.count())
+    };
+    let most = regions
+        .iter()
+        .map(|region| region.peers.len())
+        .max()
+        .unwrap_or_default();
+    let replicas: Vec<(usize, usize)> = (1..=most)
+        .map(replicas)
+        .filter(|(_, some)| *some > 0)
+        .collect();
+    let led = regions
+        .iter()
+        .filter(|region| region.leader.is_some())
+        .count();
+    let mut out = status.target.output();
+    if status.target.is_json() {
+        let object = json!({
+            "cluster": format!("{:016x}", cluster.caller.cluster.0),
+            "nodes": told.iter().map(node::in_json).collect::<Vec<Value>>(),
+            "regions": regions.len(),
+            "led": led,
+        });
+        out.line(String::new, || object);
+        return out.finish();
+    }
+    let spread = replicas.iter().map(|(voters, some)| match *voters {
+        1 => format!("{some} with one replica"),
+        voters => format!("{some} with {voters} replicas"),
+    });
+    let head = format!(
+        "cluster  {:016x}\nregions  {}, {}; {}\n\n",
+        cluster.caller.cluster.0,
+        regions.len(),
+        match regions.len() - led {
+            0 => "all of them led".to_string(),
+            silent => format!("{silent} of them led by nobody"),
+        },
+        spread.collect::<Vec<_>>().join(", ")
+    );
+    out.bytes(head.as_bytes());
+    out.table(&node::HEAD, &told.iter().map(node::row).collect::<Vec<_>>());
+    out.finish()
+}
