@@ -1,6 +1,8 @@
 //! `coracle start`: one node, until it is told to end.
 
 use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -96,19 +98,21 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     let _told = telling::begin(&config.telling)?;
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Failure::new(Exit::Failed, format!("signals: {error}")))?;
-    let node = Node::start(config)?;
-    println!("{}", node.ready_line());
-    let teller = node.teller();
+    let teller: Arc<OnceLock<Sender<(u16, Event)>>> = Arc::default();
+    let told = teller.clone();
     std::thread::spawn(move || {
-        let mut told = 0;
-        for _ in signals.forever() {
-            told += 1;
-            if told > 1 {
+        for (before, _) in signals.forever().enumerate() {
+            match told.get() {
+                // Nothing was acknowledged yet, and whoever starts next goes on from what is there.
+                None => std::process::exit(0),
                 // Whoever asks twice does not want to wait; what was acknowledged is durable.
-                std::process::exit(Exit::Failed as i32);
+                Some(_) if before > 0 => std::process::exit(Exit::Failed as i32),
+                Some(teller) => drop(teller.send((0, Event::Signal))),
             }
-            let _ = teller.send((0, Event::Signal));
         }
     });
+    let node = Node::start(config)?;
+    let _ = teller.set(node.teller());
+    println!("{}", node.ready_line());
     node.wait()
 }

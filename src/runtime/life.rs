@@ -36,6 +36,9 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
 /// How often free space is looked at.
 const SPACE_LOOK: Duration = Duration::from_millis(500);
 
+/// A log that was seen idle so often, and is not open, has no space.
+const LOOKS_WITHOUT_LOG: u32 = 1000;
+
 /// What a shard tells the process.
 #[derive(Debug)]
 pub enum Event {
@@ -206,8 +209,19 @@ fn ring(wanted: &str) -> Result<Option<ring::Side>, Failure> {
 
 /// Waits for the end of the replay; founds what is to be founded.
 async fn become_open(driver: &Rc<Driver>, mut founding: Option<Found>) -> Result<(), Failure> {
+    let mut without_log = 0;
     loop {
         driver.check()?;
+        // Segments that cannot be made are tried again and again, which is no way to start.
+        let is_without_log = !driver.shard.borrow().log().is_open() && driver.log.under_way() == 0;
+        without_log += u32::from(is_without_log);
+        if without_log > LOOKS_WITHOUT_LOG {
+            let why = format!(
+                "there is no space for a segment of the log, which takes {} MiB",
+                driver.config.log.segment_mib
+            );
+            return Err(Failure::new(Exit::NoSpace, why));
+        }
         // The space that is held back for a full disk is being written: until then the disk counts as full.
         let is_settled = !driver.shard.borrow().store().is_full() || driver.store.under_way() == 0;
         {

@@ -124,7 +124,10 @@ fn bind_one(at: SocketAddr, shared: bool) -> Result<TcpListener, Failure> {
             Failure::new(Exit::PortInUse, why)
         }
         std::io::ErrorKind::AddrNotAvailable => {
-            let why = format!("{at} is no address of this machine; choose one with --listen");
+            let why = format!(
+                "{} is no address of this machine; choose one with --listen",
+                at.ip()
+            );
             Failure::new(Exit::Usage, why)
         }
         _ => Failure::new(Exit::Usage, format!("cannot listen at {at}: {error}")),

@@ -186,7 +186,7 @@ impl Node {
                 Ok((shard, Event::Failed(failure))) => return Err(self.failed(shard, failure)),
                 Ok((_, Event::Nodes(nodes))) => keep_nodes(self.data.path(), &nodes),
                 Ok((shard, Event::Drained)) => drop(self.drained.insert(shard)),
-                Ok((_, Event::Signal)) => self.stopping.store(true, Ordering::Relaxed),
+                Ok((_, Event::Signal)) => self.stop(),
                 Err(_) => return Err(Failure::new(Exit::Failed, "the shards are gone")),
             }
         }
