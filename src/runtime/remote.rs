@@ -1,9 +1,11 @@
 //! Requests that another shard is to do: a connection to it as its own clients have one.
 //!
 //! What was not sent when the connection ends was not done, and may go elsewhere. Of a write that was
-//! sent nobody knows.
+//! sent nobody knows. A store that stands still neither answers nor ends the connection: when others have
+//! taken over what it led, nobody waits for it any longer.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +21,8 @@ use super::driver::{Driver, Owner};
 use super::request_table::RequestTable;
 use super::socket;
 use crate::shard::error::Error;
-use crate::shard::ids::{RegionId, RequestId, StoreId};
+use crate::shard::ids::{PeerId, RegionId, RequestId, StoreId};
+use crate::shard::region::Region;
 use crate::shard::request::{Request, Response};
 use crate::wire::native::answer::Answered;
 use crate::wire::native::ask::{self, Ask};
@@ -45,6 +48,8 @@ const READ_BYTES: usize = 64 << 10;
 struct Sent {
     owner: Owner,
     writes: bool,
+    /// The region that it is for, if that is known here.
+    region: Option<RegionId>,
     since: u64,
     /// Whether any of it may have left.
     left: Cell<bool>,
@@ -91,9 +96,13 @@ impl Remote {
             owner.answer(driver, Err(nobody()));
             return false;
         }
+        let shard = driver.shard.borrow();
+        let region = shard.region_at(request.body.key()).map(|region| region.id);
+        drop(shard);
         let sent = Sent {
             owner,
             writes,
+            region,
             since: driver.clock.mono(),
             left: Cell::new(false),
         };
@@ -279,20 +288,49 @@ async fn read(driver: Rc<Driver>, remote: Rc<Remote>, mut stream: TcpStream) {
 
 /// Gives up what has waited for too long.
 async fn sweep(driver: Rc<Driver>, remote: Rc<Remote>) {
+    let limits = driver.config.limits();
     let limit = driver.config.client.timeout_ms * 1_000_000;
+    // Until then a store that is not heard of is given the time of an election.
+    let patience = (limits.tick * limits.election_ticks as u64 * 2).min(limit);
     while !remote.is_closed.get() && !driver.has_stopped() {
         Timer::new(SWEEP).await;
-        let before = driver.clock.mono().saturating_sub(limit);
-        let late = remote
+        let now = driver.clock.mono();
+        let before = now.saturating_sub(patience);
+        if !remote
             .waiting
-            .borrow_mut()
-            .take_if(|sent| sent.since < before);
+            .borrow()
+            .iter()
+            .any(|sent| sent.since < before)
+        {
+            continue;
+        }
+        let moved = led_elsewhere(&driver, remote.to);
+        let late = remote.waiting.borrow_mut().take_if(|sent| {
+            let has_moved = sent.region.is_some_and(|region| moved.contains(&region));
+            sent.since < now.saturating_sub(limit) || (sent.since < before && has_moved)
+        });
         for sent in late {
-            let error = match sent.writes && sent.left.get() {
+            // Even what has not left yet may do so.
+            let error = match sent.writes {
                 true => Error::Undetermined,
                 false => nobody(),
             };
             sent.owner.answer(&driver, Err(error));
         }
     }
+}
+
+/// Regions that another store leads than this one.
+fn led_elsewhere(driver: &Driver, store: StoreId) -> BTreeSet<RegionId> {
+    let shard = driver.shard.borrow();
+    let statuses = shard.statuses();
+    let is_elsewhere = |leader: PeerId, region: &Region| {
+        let leader = region.peer(leader);
+        leader.is_some_and(|leader| leader.store != store)
+    };
+    let moved = statuses.iter().filter(|status| {
+        let leader = status.leader;
+        leader.is_some_and(|leader| is_elsewhere(leader, &status.region))
+    });
+    moved.map(|status| status.region.id).collect()
 }
