@@ -83,6 +83,9 @@ pub struct Io {
     pub driver: String,
     /// Microseconds that an idle executor spins before it sleeps: 0 on shared hosts, 50 to 100 for latency.
     pub spin_us: u64,
+    /// The cores for the kernel's own threads that finish log writes; none: those that no shard has, if there
+    /// are any.
+    pub worker_cores: Vec<usize>,
     /// Operations that each ring of an executor holds.
     pub ring_depth: usize,
     /// KiB of registered memory of each ring.
@@ -94,6 +97,7 @@ impl Default for Io {
         Io {
             driver: "auto".into(),
             spin_us: 0,
+            worker_cores: Vec::new(),
             ring_depth: 512,
             memory_kib: 4096,
         }

@@ -314,9 +314,26 @@ impl Driver {
 
     /// What a client that asks for INFO is told beside what is always told.
     pub fn inform(&self, info: &mut Info) {
+        let (shard, figures) = (self.shard.borrow(), &self.figures);
+        let stored = shard.store().figures();
+        let commands = figures.reads.borrow().len() + figures.writes.borrow().len();
         info.section("Server")
+            .field("address", self.address.as_str())
+            .field("node", self.station.node)
             .field("store", self.station.store)
-            .field("node", self.station.node);
+            .field("uptime_in_seconds", self.clock.mono() / 1_000_000_000);
+        info.section("Clients")
+            .field("connected_clients", self.connections.borrow().len())
+            .field("maxclients", self.config.client.connections_max);
+        info.section("Memory").field(
+            "used_memory",
+            shard.held_bytes() + stored.memtable_bytes + stored.index_bytes,
+        );
+        info.section("Stats")
+            .field("total_connections_received", figures.accepted.get())
+            .field("total_commands_processed", commands)
+            .field("total_net_input_bytes", figures.bytes_in.get())
+            .field("total_net_output_bytes", figures.bytes_out.get());
     }
 
     /// The connection has something to do at the end of the turn.

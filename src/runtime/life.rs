@@ -13,7 +13,7 @@ use glommio::{Latency, Shares};
 use super::board::{self, Board};
 use super::client;
 use super::clock::Clock;
-use super::config::Config;
+use super::config::{Config, Io};
 use super::disk::{ShardDirectory, StoreQueues};
 use super::driver::{Driver, Process, Station};
 use super::failure::{Exit, Failure};
@@ -141,7 +141,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
         );
         return Err(Failure::new(Exit::Corruption, why));
     }
-    let ring = ring(&start.config.io.driver)?;
+    let ring = ring(&start.config.io)?;
     let process = Process {
         address: start.address,
         board: start.board,
@@ -188,12 +188,20 @@ async fn serve(start: Start) -> Result<(), Failure> {
 }
 
 /// The ring, where it is wanted and the kernel has all that it needs.
-fn ring(wanted: &str) -> Result<Option<ring::Side>, Failure> {
+fn ring(io: &Io) -> Result<Option<ring::Side>, Failure> {
+    let wanted = &io.driver[..];
     if wanted == "glommio" {
         return Ok(None);
     }
     match ring::Ring::new() {
-        Ok(ring) => Ok(Some(ring::Side::new(ring))),
+        Ok(ring) => {
+            if !io.worker_cores.is_empty()
+                && let Err(error) = ring.place_workers(&io.worker_cores)
+            {
+                tracing::warn!(%error, "the kernel's threads stay on the core of the shard");
+            }
+            Ok(Some(ring::Side::new(ring)))
+        }
         Err(error) if wanted == "ring" => {
             let why = format!(
                 "a ring of its own cannot be had here: {error}; start with io.driver = \"auto\""

@@ -66,6 +66,13 @@ pub fn cores(named: &[usize], wanted: usize) -> Result<Vec<usize>, Failure> {
     Ok(there)
 }
 
+/// The cores that are not among these.
+pub fn others(taken: &[usize]) -> Result<Vec<usize>, Failure> {
+    let mut there = cores(&[], 0)?;
+    there.retain(|core| !taken.contains(core));
+    Ok(there)
+}
+
 /// A number that nobody can guess.
 pub fn draw() -> u64 {
     let mut bytes = [0; 8];

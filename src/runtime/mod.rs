@@ -12,6 +12,7 @@ pub mod disk; // the effects of log and store, carried out on real files
 pub mod driver; // what carries one shard
 pub mod failure; // why a process ends
 pub mod figures; // what a shard counts
+pub mod hints; // what would make this machine faster
 pub mod http; // what a connection is told that speaks HTTP
 pub mod identity; // who a data directory belongs to
 pub mod join; // how a node comes to belong to a cluster

@@ -19,6 +19,7 @@ use super::board::Board;
 use super::config::Config;
 use super::driver::Station;
 use super::failure::{Exit, Failure};
+use super::hints;
 use super::identity::{DataDirectory, Identity, Stage};
 use super::join;
 use super::life::{Event, Found, Start, live};
@@ -70,6 +71,12 @@ impl Node {
             return Err(Failure::new(Exit::ShardCount, why));
         }
         config.node.shards = shards;
+        if config.io.worker_cores.is_empty() {
+            config.io.worker_cores = machine::others(&cores)?;
+        }
+        for hint in hints::all(data.path(), &cores) {
+            tracing::info!(hint, "this machine could be faster");
+        }
         let (identity, nodes) = match identity.stage {
             Stage::Joining => join::join(&config, &data, identity, &address)?,
             _ => {

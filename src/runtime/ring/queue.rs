@@ -115,6 +115,18 @@ impl Ring {
         })
     }
 
+    /// The kernel's own threads that carry out what it cannot do at once run on these cores, and not on this
+    /// executor's, where they would wait for it.
+    pub fn place_workers(&self, cores: &[usize]) -> io::Result<()> {
+        // SAFETY: all bit patterns of the set are valid, zeros too.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        for core in cores {
+            // SAFETY: a core that the set has no room for is left out.
+            unsafe { libc::CPU_SET(*core, &mut set) }
+        }
+        self.io.borrow().submitter().register_iowq_aff(&set)
+    }
+
     /// What is written to when something completes.
     pub fn event(&self) -> RawFd {
         self.event.as_raw_fd()
