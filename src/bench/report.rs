@@ -13,17 +13,17 @@ use super::tally::Kind;
 const LATE_PERCENT: f64 = 1.0;
 
 /// What is to be known before a table is believed: the most that others used, in cores, and the cores there are.
-pub fn last_words(foreign: f64, own_nodes: bool, cores: usize) {
-    println!();
-    println!("nodes, client and others: the cores that each of them used");
+pub fn last_words(foreign: f64, own_nodes: bool, cores: usize) -> String {
+    let mut text = String::from("\nnodes, client and others: the cores that each of them used");
     if own_nodes && foreign > FOREIGN_CORES {
-        println!(
-            "others used up to {foreign:.1} cores meanwhile: run it again when they are quiet"
+        text += &format!(
+            "\nothers used up to {foreign:.1} cores meanwhile: run it again when they are quiet"
         );
     }
     if own_nodes && cores < CORES_MIN {
-        println!("with fewer than {CORES_MIN} cores these figures compare with nothing");
+        text += &format!("\nwith fewer than {CORES_MIN} cores these figures compare with nothing");
     }
+    text
 }
 
 /// With fewer cores nodes and client are in each other's way.
@@ -31,6 +31,9 @@ const CORES_MIN: usize = 4;
 
 /// Foreign work in cores that is worth a note.
 const FOREIGN_CORES: f64 = 0.3;
+
+/// What stands above the columns.
+const HEAD: &str = "     connections × depth     ops/s   MB/s      p50      p90      p99    p99.9      max    nodes client others";
 
 /// What holds for all rows.
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ impl Setting {
     }
 
     /// As lines above a table.
-    pub fn print(&self) {
+    pub fn text(&self) -> String {
         let replicas = match self.replicas {
             0 => String::from("replicated as the node has it"),
             1 => String::from("1 replica"),
@@ -89,9 +92,9 @@ impl Setting {
             Some(how) => format!("every write {how} before it counts"),
             None => "writes as durable as the nodes make them".into(),
         };
-        println!("{}; {replicas}, {durable}", self.target);
-        println!(
-            "{} keys of {} B, values of {} B that do not compress; {} by {} on {}; {} s a row",
+        format!(
+            "{}; {replicas}, {durable}\n{} keys of {} B, values of {} B that do not compress; {} by {} on {}; {} s a row\n\n{HEAD}",
+            self.target,
             self.keys,
             self.key_size,
             self.value_size,
@@ -99,11 +102,7 @@ impl Setting {
             counted(self.threads, "thread"),
             cores(&self.client_cores),
             self.seconds,
-        );
-        println!();
-        println!(
-            "     connections × depth     ops/s   MB/s      p50      p90      p99    p99.9      max    nodes client others"
-        );
+        )
     }
 }
 
@@ -190,7 +189,7 @@ impl Row<'_> {
     }
 
     /// As a line of a table.
-    pub fn print(&self) {
+    pub fn text(&self) -> String {
         let (kind, used) = (self.kind(), self.stretch.used);
         let told = |nanos| match kind.latency.is_empty() {
             true => "-".into(),
@@ -206,7 +205,7 @@ impl Row<'_> {
             true => format!("{:.2}", used.nodes),
             false => "-".into(),
         };
-        println!(
+        format!(
             "{name} {shape:>20} {:>9.0} {:>6.1} {:>8} {:>8} {:>8} {:>8} {:>8} {nodes:>8} {:>6.2} {:>6.2}",
             self.per_second(),
             self.megabytes(),
@@ -217,7 +216,7 @@ impl Row<'_> {
             told(kind.latency.max()),
             used.own,
             used.foreign,
-        );
+        )
     }
 
     /// What is to be known before the row is believed.

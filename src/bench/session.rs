@@ -134,15 +134,20 @@ fn measure(plan: &Plan, generator: &Generator, setting: &Setting) -> Result<(), 
         load(plan, generator)?;
     }
     match plan.json {
-        true => println!("{}", setting.json()),
-        false => setting.print(),
+        true => say(&setting.json().to_string())?,
+        false => say(&setting.text())?,
     }
     let own_nodes = matches!(plan.target, Target::Own { .. });
     let mut foreign: f64 = 0.0;
+    let mut silent = None;
     for workload in &plan.workloads {
         for shape in &plan.shapes {
             let stretch = generator.measure(*workload, *shape, plan.warmup, plan.duration)?;
             foreign = foreign.max(stretch.used.foreign);
+            let tally = &stretch.tally;
+            if tally.reads.answered + tally.writes.answered == 0 {
+                silent = Some(tally.errors.clone());
+            }
             let kinds: &[bool] = match workload {
                 Workload::Put => &[false],
                 Workload::Get => &[true],
@@ -158,12 +163,12 @@ fn measure(plan: &Plan, generator: &Generator, setting: &Setting) -> Result<(), 
                     own_nodes,
                 };
                 match plan.json {
-                    true => println!("{}", row.json()),
+                    true => say(&row.json().to_string())?,
                     false => {
-                        row.print();
+                        say(&row.text())?;
                         if Some(reads) == kinds.last() {
                             for note in row.notes() {
-                                println!("    {note}");
+                                say(&format!("    {note}"))?;
                             }
                         }
                     }
@@ -172,9 +177,16 @@ fn measure(plan: &Plan, generator: &Generator, setting: &Setting) -> Result<(), 
         }
     }
     if !plan.json {
-        report::last_words(foreign, own_nodes, os::cores().len());
+        let last = report::last_words(foreign, own_nodes, os::cores().len());
+        say(&last)?;
     }
-    Ok(())
+    match silent {
+        None => Ok(()),
+        Some(errors) => {
+            let why = format!("not one request was answered as it should be; errors: {errors:?}");
+            Err(Failure::new(Exit::Failed, why))
+        }
+    }
 }
 
 /// Writes every key, so that reads find it.
@@ -196,6 +208,13 @@ fn load(plan: &Plan, generator: &Generator) -> Result<(), Failure> {
     })
 }
 
+/// To standard output. Whoever reads it may have gone, as in a pipe to head.
+fn say(line: &str) -> Result<(), Failure> {
+    let told = writeln!(std::io::stdout(), "{line}");
+    told.map_err(|error| Failure::new(Exit::Failed, format!("standard output: {error}")))
+}
+
+/// To standard error, while something is done.
 fn tell(line: &str) {
     eprintln!("{line}");
 }
