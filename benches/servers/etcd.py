@@ -124,7 +124,7 @@ class Coracle:
             node = processes.start(asked, f"coracle-{number}.log", env=self.environment)
             self.members.append(node)
             sides.wait_for("coracle", lambda: sides.answers(port), node)
-        sides.wait_for("three replicas", self.is_replicated)
+        sides.wait_for("three replicas", self.is_replicated, seconds=120)
         self.bench("get", 1, 0.1, 0, [])
 
     def is_replicated(self):

@@ -16,7 +16,7 @@ use crate::shard::region::{PeerInfo, Region, Role};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long is waited for every region to have a leader, or its replicas.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The pause before it is looked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -40,9 +40,10 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
                 return Err(Failure::new(Exit::Usage, why));
             }
             tell(&format!(
-                "starting {} of {} …",
+                "starting {} of {}, and waiting for {} of every region …",
                 counted(*nodes, "node"),
-                counted(*shards, "shard")
+                counted(*shards, "shard"),
+                counted(*nodes, "replica")
             ));
             let cluster = Cluster::start(*nodes, *shards, *spin, directory, &all)?;
             let (nodes, cores) = (cluster.addresses().to_vec(), cluster.cores.clone());
