@@ -77,6 +77,8 @@ pub struct Start {
     pub nonce: u64,
     /// Where its node is reached.
     pub address: String,
+    /// Whether placement knows that.
+    pub is_told: bool,
     /// Its sockets.
     pub doors: Doors,
     /// The nodes of the cluster, as known from before.
@@ -155,13 +157,11 @@ async fn serve(start: Start) -> Result<(), Failure> {
     glommio::spawn_local(board::keep(driver.clone())).detach();
     glommio::spawn_local(client::close_idle(driver.clone())).detach();
     glommio::spawn_local(watch_space(driver.clone(), directory)).detach();
-    if !start.nodes.is_empty() {
-        driver.learn_nodes(&start.nodes);
-        driver.handle(Input::Nodes(start.nodes));
-    }
+    driver.learn_nodes(&start.nodes);
+    driver.handle(Input::Nodes(start.nodes));
     become_open(&driver, start.founding).await?;
     let _ = start.events.send((start.station.shard, Event::Open));
-    if start.station.shard == 0 {
+    if start.station.shard == 0 && !start.is_told {
         let shards = driver.config.node.shards;
         let announced = announce(driver.clone(), start.nonce, shards);
         glommio::spawn_local(announced).detach();
@@ -258,12 +258,9 @@ async fn pass_time(driver: Rc<Driver>) {
     }
 }
 
-/// Tells placement where this node is, if it has another address than the others know.
+/// Tells placement where this node is.
 async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
     while !driver.has_stopped() && !driver.draining.get() {
-        if driver.links.address(driver.station.store).as_deref() == Some(&driver.address) {
-            return;
-        }
         let question = Message::Join {
             nonce,
             address: driver.address.clone(),

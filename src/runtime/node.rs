@@ -114,6 +114,7 @@ impl Node {
         nodes: Vec<NodeInfo>,
     ) -> Result<(), Failure> {
         let board = Board::new(self.identity.shards);
+        let (told, nodes) = self.introduce(nodes);
         let founding = (self.identity.stage == Stage::Founding).then(|| self.founding());
         for (shard, (doors, core)) in listening.doors.into_iter().zip(cores).enumerate() {
             let start = Start {
@@ -128,6 +129,7 @@ impl Node {
                 is_member: self.identity.stage == Stage::Member,
                 nonce: self.identity.nonce,
                 address: self.address.to_string(),
+                is_told: told,
                 doors,
                 nodes: nodes.clone(),
                 stopping: self.stopping.clone(),
@@ -149,6 +151,24 @@ impl Node {
             self.executors.push(executor);
         }
         Ok(())
+    }
+
+    /// The nodes that are known with this one among them, so that its shards find each other before anybody
+    /// else has told them anything. Whether others knew already where it is.
+    fn introduce(&self, mut nodes: Vec<NodeInfo>) -> (bool, Vec<NodeInfo>) {
+        let own = NodeInfo {
+            node: self.identity.node,
+            address: self.address.to_string(),
+            labels: Vec::new(),
+            stores: self.identity.stores.clone(),
+        };
+        let known = nodes.iter_mut().find(|node| node.node == own.node);
+        match known {
+            Some(known) if known.address == own.address => return (true, nodes),
+            Some(known) => known.address = own.address,
+            None => nodes.push(own),
+        }
+        (false, nodes)
     }
 
     /// What a new cluster begins with: the system keys on the first shard, the user keys on the last.
