@@ -32,6 +32,25 @@ pub fn all(cluster: &Cluster) -> Result<(), String> {
                 return Err(format!("node {}: {words} → {reply}", node.number));
             }
         }
+        // About as long as commands may be, or longer than what is handed on may be.
+        let long = vec![b'.'; 900 << 10];
+        let words = ["MSET", "a", "", "b", ""].map(|word| match word {
+            "" => long.clone(),
+            word => word.as_bytes().to_vec(),
+        });
+        let reply = resp
+            .ask(&words)
+            .map_err(|error| format!("after a long request: {error}"))?;
+        if !["OK", "ERR"]
+            .iter()
+            .any(|word| tell(&reply).starts_with(word))
+        {
+            return Err(format!(
+                "node {}: a long MSET → {}",
+                node.number,
+                tell(&reply)
+            ));
+        }
     }
     Ok(())
 }

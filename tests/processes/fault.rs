@@ -38,9 +38,26 @@ pub enum Fault {
     Wipe,
 }
 
+const ALL: [Fault; 10] = [
+    Fault::KillLeader,
+    Fault::KillAny,
+    Fault::KillTwo,
+    Fault::KillAll,
+    Fault::KillTwice,
+    Fault::PauseLeader,
+    Fault::PauseAny,
+    Fault::EndAny,
+    Fault::MoveAndKill,
+    Fault::Wipe,
+];
+
 impl Fault {
-    /// Draws one.
+    /// Draws one; always the same, if the environment names it.
     pub fn draw(chance: &mut Chance, wipes: bool) -> Fault {
+        let named = std::env::var("CORACLE_TEST_FAULT").unwrap_or_default();
+        if let Some(named) = ALL.iter().find(|fault| format!("{fault:?}") == named) {
+            return *named;
+        }
         match chance.below(if wipes { 28 } else { 24 }) {
             0..6 => Fault::KillLeader,
             6..9 => Fault::KillAny,
