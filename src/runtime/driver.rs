@@ -60,6 +60,12 @@ impl Owner {
             Owner::Task(reply) => reply.give(response),
         }
     }
+
+    /// Gives it an answer that is there already while it still asks: it must be done with asking first.
+    pub fn answer_later(self, driver: &Rc<Driver>, response: Response) {
+        let driver = driver.clone();
+        glommio::spawn_local(async move { self.answer(&driver, response) }).detach();
+    }
 }
 
 /// A place for one answer, and who waits there.

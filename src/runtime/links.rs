@@ -85,11 +85,6 @@ impl Links {
         self.berths.borrow().get(&store).cloned()
     }
 
-    /// The address of a shard's node, as others know it.
-    pub fn address(&self, store: StoreId) -> Option<String> {
-        self.berth(store).map(|berth| berth.address.to_string())
-    }
-
     /// All shards that are known.
     pub fn stores(&self) -> Vec<StoreId> {
         self.berths.borrow().keys().copied().collect()
@@ -131,7 +126,7 @@ impl Links {
                 region: RegionId(0),
                 leader: None,
             };
-            return owner.answer(driver, Err(error));
+            return owner.answer_later(driver, Err(error));
         }
         count(&driver.figures.forwarded, 1);
         let remote = {

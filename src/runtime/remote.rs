@@ -92,8 +92,7 @@ impl Remote {
         let writes = request.body.writes();
         let mut out = self.out.borrow_mut();
         if self.is_closed.get() || out.len() >= WAITING_BYTES_MAX {
-            drop(out);
-            owner.answer(driver, Err(nobody()));
+            owner.answer_later(driver, Err(nobody()));
             return false;
         }
         let shard = driver.shard.borrow();
@@ -113,9 +112,10 @@ impl Remote {
             ..Ask::default()
         };
         if ask::encode(&ask, &request.body, &mut self.arena.borrow_mut(), &mut out).is_err() {
-            drop(out);
             let error = Error::BadRequest("the request is too long to be handed on");
-            self.give(driver, id, Err(error));
+            if let Some(sent) = self.waiting.borrow_mut().remove(id) {
+                sent.owner.answer_later(driver, Err(error));
+            }
             return false;
         }
         !self.is_touched.replace(true)
