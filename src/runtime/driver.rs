@@ -16,6 +16,8 @@ use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::task::{Poll, Waker};
 
+use futures_lite::future::yield_now;
+
 use super::bell::Bell;
 use super::board::Board;
 use super::clock::Clock;
@@ -64,7 +66,12 @@ impl Owner {
     /// Gives it an answer that is there already while it still asks: it must be done with asking first.
     pub fn answer_later(self, driver: &Rc<Driver>, response: Response) {
         let driver = driver.clone();
-        glommio::spawn_local(async move { self.answer(&driver, response) }).detach();
+        glommio::spawn_local(async move {
+            // A task that is spawned runs at once, as far as it goes.
+            yield_now().await;
+            self.answer(&driver, response);
+        })
+        .detach();
     }
 }
 
