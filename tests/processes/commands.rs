@@ -1,6 +1,7 @@
 //! Commands at nodes that do not lead.
 
 use crate::cluster::Cluster;
+use crate::native::Native;
 use crate::resp::{Reply, Resp};
 
 /// Commands that read before they write, and such of several keys, at every node of a cluster at rest.
@@ -50,6 +51,10 @@ pub fn all(cluster: &Cluster) -> Result<(), String> {
                 node.number,
                 tell(&reply)
             ));
+        }
+        let mut native = Native::connect(node.port).ok_or("a node cannot be connected to")?;
+        if !native.ask_nonsense() {
+            return Err(format!("node {} does not refuse nonsense", node.number));
         }
     }
     Ok(())

@@ -62,6 +62,24 @@ impl Native {
         (answered.id == ask.id).then(|| answered.result.map_err(Error::from))
     }
 
+    /// Sends a request that makes no sense; whether it was refused.
+    pub fn ask_nonsense(&mut self) -> bool {
+        let mut out = Vec::new();
+        let ask = Ask {
+            id: self.next,
+            forward: true,
+            ..Ask::default()
+        };
+        let body = Body::Write(&[]);
+        let encoded = ask::encode(&ask, &body, &mut self.arena, &mut out);
+        // The archive of the body is behind a head that stays as it is.
+        out[56..].fill(0xff);
+        let patience = Duration::from_secs(5);
+        let sent = encoded.is_ok() && self.stream.write_all(&out).is_ok();
+        sent && self.stream.set_read_timeout(Some(patience)).is_ok()
+            && self.stream.read_exact(&mut [0; 16]).is_ok()
+    }
+
     /// Does a deed.
     pub fn act(&mut self, deed: &Deed, patience: Duration) -> Heard {
         let operations = &deed.operations;
