@@ -20,6 +20,7 @@ mod native; // our own client
 mod client; // one client, from its first deed to its last
 mod crowd; // all clients
 mod outage; // how long nobody is answered
+mod load; // data that lies there
 mod commands; // commands at nodes that do not lead
 mod fault; // what is done to nodes
 mod replicas; // what each replica holds

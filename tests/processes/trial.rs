@@ -14,7 +14,7 @@ use crate::crowd::Crowd;
 use crate::fault::{Done, Fault, Faults};
 use crate::native::Native;
 use crate::outage::Outages;
-use crate::{commands, deed, replicas, value, wait};
+use crate::{commands, deed, load, replicas, value, wait};
 
 /// Deeds that must be done before the next fault.
 const DEEDS: u64 = 3000;
@@ -127,6 +127,9 @@ impl Trial {
         self.cluster.wait_whole()?;
         self.tell("the cluster has grown");
         commands::all(&self.cluster)?;
+        let mib = crate::setting("CORACLE_TEST_LOAD_MIB", 4);
+        load::load(&self.cluster, &self.crowd.common, mib)?;
+        self.tell(&format!("{mib} MiB are loaded"));
         self.check()
     }
 
