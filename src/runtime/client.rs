@@ -125,6 +125,8 @@ pub async fn send_rest(driver: Rc<Driver>, connection: Rc<Connection>) {
         }
         count(&driver.figures.bytes_out, bytes.len() as u64);
     }
+    // What had to wait for that may be dealt with now.
+    driver.touch(&connection);
     connection.room.ring();
 }
 

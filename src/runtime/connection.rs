@@ -56,6 +56,15 @@ pub struct State {
     is_closing: bool,
     /// A task is sending what the socket did not take.
     is_sending: bool,
+    /// How much of that it has taken.
+    unsent: usize,
+}
+
+impl State {
+    /// Whether so much is to be sent that nothing more is done for this client until it reads.
+    fn owes_much(&self, driver: &Driver) -> bool {
+        self.out.len() + self.unsent >= driver.config.client.output_mib << 20
+    }
 }
 
 /// Bytes that came in, and how many of them are dealt with.
@@ -127,6 +136,7 @@ impl Connection {
                 address,
                 is_closing: false,
                 is_sending: false,
+                unsent: 0,
             }),
             is_closed: Cell::new(false),
             last_active: Cell::new(driver.clock.mono()),
@@ -189,7 +199,7 @@ impl Connection {
         };
         busy || state.is_closing
             || state.input.rest().len() >= INPUT_BYTES_MAX
-            || state.out.len() >= driver.config.client.output_mib << 20
+            || state.owes_much(driver)
     }
 
     /// Whether it is over.
@@ -253,7 +263,7 @@ impl Connection {
                 }
             }
         }
-        if state.is_closing {
+        if state.is_closing || state.owes_much(driver) {
             return;
         }
         let (input, out) = (&mut state.input, &mut state.out);
@@ -304,15 +314,7 @@ impl Connection {
     pub fn end_of_turn(self: &Rc<Self>, driver: &Rc<Driver>) {
         if !self.is_closed.get() {
             self.last_active.set(driver.clock.mono());
-            let waits = {
-                let state = self.state.borrow();
-                match &state.talk {
-                    Talk::Resp(talk) => !state.input.rest().is_empty() && !talk.is_busy(),
-                    Talk::Native(talk) => !state.input.rest().is_empty() && !talk.is_full(),
-                    _ => false,
-                }
-            };
-            if waits {
+            if self.may_go_on(driver) {
                 self.advance(driver);
             }
         }
@@ -324,9 +326,31 @@ impl Connection {
                     side.bury(driver, place);
                 }
             }
-            _ => self.send(driver),
+            _ => {
+                let owed = self.state.borrow().owes_much(driver);
+                self.send(driver);
+                if owed && self.may_go_on(driver) {
+                    driver.touch(self);
+                }
+            }
         }
         self.room.ring();
+    }
+
+    /// Whether something has come in that may be dealt with now.
+    pub fn may_go_on(&self, driver: &Driver) -> bool {
+        let state = self.state.borrow();
+        let is_free = match &state.talk {
+            Talk::Resp(talk) => !talk.is_busy(),
+            Talk::Native(talk) => !talk.is_full(),
+            _ => false,
+        };
+        is_free && !state.input.rest().is_empty() && !state.owes_much(driver)
+    }
+
+    /// So much of what was given away is not sent yet.
+    pub fn set_unsent(&self, bytes: usize) {
+        self.state.borrow_mut().unsent = bytes;
     }
 
     fn send(self: &Rc<Self>, driver: &Rc<Driver>) {
@@ -362,8 +386,10 @@ impl Connection {
         let mut state = self.state.borrow_mut();
         if state.out.is_empty() || self.is_closed.get() {
             state.is_sending = false;
+            state.unsent = 0;
             return None;
         }
+        state.unsent = state.out.len();
         Some(std::mem::take(&mut state.out))
     }
 

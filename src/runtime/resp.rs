@@ -30,6 +30,15 @@ use crate::wire::resp::write::{Version, Writer};
 /// Commands of one connection that may be under way at once.
 const FLIGHT_MAX: usize = 1024;
 
+/// Commands that a new connection may have under way: more, as its replies turn out to be short.
+const FLIGHT_FIRST: usize = 64;
+
+/// Replies of the commands under way together are about so long at the most.
+const FLIGHT_BYTES: usize = 8 << 20;
+
+/// A reply that is longer makes fewer commands be under way.
+const SHORT_BYTES: usize = FLIGHT_BYTES / FLIGHT_MAX;
+
 /// A command that is tried again waits so long.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
@@ -85,6 +94,8 @@ pub struct RespTalk {
     parser: Parser,
     session: Session,
     flight: VecDeque<Slot>,
+    /// How many commands may be under way, by the length of the replies so far.
+    flight_max: usize,
     /// The number of the first in flight.
     first: u64,
     /// Whether those in flight write.
@@ -102,6 +113,7 @@ impl RespTalk {
             parser: Parser::new(),
             session: Session::new(number, address),
             flight: VecDeque::new(),
+            flight_max: FLIGHT_FIRST,
             first: 0,
             writes: false,
             held: None,
@@ -124,7 +136,7 @@ impl RespTalk {
         out: &mut Vec<u8>,
     ) -> bool {
         let now = driver.clock.now();
-        while self.flight.len() < FLIGHT_MAX {
+        while self.flight.len() < self.flight_max {
             let consumed = match self.held {
                 Some(_) if self.is_busy() => return true,
                 Some(consumed) => consumed,
@@ -313,6 +325,7 @@ impl RespTalk {
         while let Some(slot) = self.flight.front()
             && slot.is_over
         {
+            let before = out.len();
             match &slot.written {
                 Some(text) => out.extend_from_slice(text),
                 None => slot.plan.write(
@@ -322,6 +335,12 @@ impl RespTalk {
             }
             self.flight.pop_front();
             self.first += 1;
+            let length = out.len() - before;
+            if length > SHORT_BYTES {
+                self.flight_max = self.flight_max.min(FLIGHT_BYTES / length).max(1);
+            } else if self.flight.is_empty() {
+                self.flight_max = (self.flight_max * 2).min(FLIGHT_MAX);
+            }
         }
     }
 

@@ -168,6 +168,7 @@ impl Sockets {
     #[expect(unsafe_code, reason = "the bytes are handed to the kernel")]
     fn push(&self, driver: &Driver, ring: &Ring, slot: &mut Slot, place: u32) {
         let rest = &slot.sending[slot.sent..];
+        slot.connection.set_unsent(rest.len());
         if rest.is_empty() || slot.connection.is_closed() {
             return;
         }
@@ -194,7 +195,8 @@ impl Sockets {
             }
             slot.connection.clone()
         };
-        if connection.has_out() || connection.is_finished() {
+        let goes_on = connection.has_out() || connection.may_go_on(driver);
+        if goes_on || connection.is_finished() {
             driver.touch(&connection);
         }
         self.bury(driver, done.place);

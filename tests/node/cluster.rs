@@ -1,0 +1,122 @@
+//! Several nodes: they join, regions gain replicas, any of them answers for all.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::process::{Node, wait_for};
+
+/// Three nodes whose regions have three replicas each.
+fn three(directory: &Path) -> [Node; 3] {
+    let one = Node::start(&directory.join("one"), &[]);
+    let join = one.address();
+    let two = Node::start(&directory.join("two"), &["--join", &join]);
+    let three = Node::start(&directory.join("three"), &["--join", &join]);
+    wait_for("three replicas each", || replicas(&one) == Some(3));
+    [one, two, three]
+}
+
+/// How many voters the region with the fewest has; none if that is not known.
+fn replicas(node: &Node) -> Option<usize> {
+    let (code, text, _) = node.command(&["region", "list", "--json"]);
+    let value: Value = serde_json::from_str(&text).ok().filter(|_| code == 0)?;
+    let voters = value["regions"].as_array()?.iter().map(|region| {
+        let peers = region["peers"].as_array().into_iter().flatten();
+        let votes = |peer: &&Value| peer["part"] == "voter" || peer["part"] == "leader";
+        peers.filter(votes).count()
+    });
+    voters.min()
+}
+
+#[test]
+fn three_nodes_join_and_answer_alike() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = three(directory.path());
+    for (number, node) in nodes.iter().enumerate() {
+        let mut client = node.client();
+        for count in 0..50 {
+            assert!(client.set(&format!("from-{number}-{count}"), b"value"));
+            client.ask(&["INCR", "all"]);
+        }
+    }
+    let told: Vec<String> = nodes
+        .iter()
+        .map(|node| {
+            let (code, text, told) = node.command(&["scan", "--json"]);
+            assert_eq!(code, 0, "{told}");
+            assert_eq!(node.client().get("all"), Some(b"150".to_vec()));
+            text
+        })
+        .collect();
+    assert_eq!(told[0].lines().count(), 151);
+    assert!(told.iter().all(|text| *text == told[0]));
+
+    // One of them is killed: the others go on, and it finds its way back.
+    let [one, two, three] = nodes;
+    let data = three.data.clone();
+    let (node, cluster) = (three.word("node"), three.word("cluster"));
+    three.kill();
+    for number in 0..20 {
+        assert!(two.client().set(&format!("without-{number}"), b"value"));
+    }
+    // At other ports, and with a word that it does not need any more.
+    let three = Node::start(&data, &["--join", "127.0.0.1:1"]);
+    assert_eq!(
+        (three.word("node"), three.word("cluster")),
+        (node.clone(), cluster)
+    );
+    wait_for("its new address is known", || {
+        let (_, text, _) = one.command(&["node", "list", "--json"]);
+        text.contains(&three.address()) && !text.contains("silent")
+    });
+    assert_eq!(three.client().get("without-19"), Some(b"value".to_vec()));
+    let (_, text, _) = one.command(&["node", "list"]);
+    assert_eq!(text.lines().count(), 4, "{text}");
+
+    // All of them end well, one after another.
+    assert_eq!(three.stop(), 0);
+    assert_eq!(two.stop(), 0);
+    assert_eq!(one.stop(), 0);
+}
+
+#[test]
+fn leaders_and_replicas_move_when_they_are_told_to() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = three(directory.path());
+    let json = |node: &Node, arguments: &[&str]| -> Value {
+        let (code, text, told) =
+            node.command(&[arguments, &["--json", "--timeout", "30"]].concat());
+        assert_eq!(code, 0, "{arguments:?}: {told}");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let list = json(&nodes[1], &["node", "list"]);
+    let stores: Vec<String> = (0..3)
+        .map(|node| list["nodes"][node]["stores"][0].to_string())
+        .collect();
+    for store in &stores {
+        let moved = json(&nodes[0], &["region", "transfer-leader", "2", store]);
+        assert_eq!(moved["part"], "leader");
+        assert_eq!(moved["store"].to_string(), *store);
+        assert!(nodes[0].client().set("leads", store.as_bytes()));
+    }
+    // Who leads goes first and leads last; then placement makes up for it.
+    let gone = json(&nodes[2], &["region", "remove-peer", "2", &stores[2]]);
+    assert_eq!(gone["part"], "removed");
+    wait_for("three replicas again", || replicas(&nodes[0]) == Some(3));
+    let there = json(&nodes[0], &["region", "add-peer", "2", &stores[2]]);
+    assert_eq!(there["part"], "voter");
+    assert_eq!(
+        nodes[1].client().get("leads"),
+        Some(stores[2].clone().into_bytes())
+    );
+    for (arguments, word) in [
+        (["region", "add-peer", "2", "999"], "no store 999"),
+        (["region", "remove-peer", "2", "999"], "no peer 999"),
+        (["region", "transfer-leader", "2", "999"], "no peer 999"),
+        (["region", "remove-peer", "999", "1"], "region 999"),
+    ] {
+        let (code, _, told) = nodes[0].command(&arguments);
+        assert_eq!(code, 1, "{told}");
+        assert!(told.contains(word), "{told}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Whole nodes as processes: what they say, how they end, what outlives them, what they put up with.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests of processes wait and write files"
+)]
+
+mod abuse;
+mod client;
+mod cluster;
+mod commands;
+mod damage;
+mod lasting;
+mod process;
+mod refusals;
