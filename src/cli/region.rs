@@ -262,7 +262,9 @@ impl Change<'_> {
             Ok(Err(CallError::Refused {
                 error: Error::BadRequest(_),
                 text,
-            })) => Err(Failure::new(Exit::Failed, text)),
+            })) if matches!(body, Body::ChangePeers { .. }) => {
+                Err(Failure::new(Exit::Failed, text))
+            }
             Ok(Err(error)) => {
                 self.last = error.to_string();
                 Ok(false)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::client::Reply;
 use crate::process::{Node, wait_for};
 
 /// Three nodes whose regions have three replicas each.
@@ -38,6 +39,12 @@ fn three_nodes_join_and_answer_alike() {
             assert!(client.set(&format!("from-{number}-{count}"), b"value"));
             client.ask(&["INCR", "all"]);
         }
+    }
+    // What reads before it writes does so wherever the leader is.
+    for node in &nodes {
+        let mut client = node.client();
+        assert!(client.set("brief", b"value"));
+        assert_eq!(client.ask(&["DEL", "brief", "never"]), Reply::Number(1));
     }
     let told: Vec<String> = nodes
         .iter()

@@ -105,10 +105,10 @@ impl Node {
         let core = (NEXT_CORE.fetch_add(1, Ordering::Relaxed) % cores).to_string();
         let told = data.with_extension("told");
         let mut command = coracle(&["start", "--data", data.to_str().expect("a path")]);
-        if !more.iter().any(|word| *word == "--listen") {
+        if !more.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        if !more.iter().any(|word| *word == "--shards") {
+        if !more.contains(&"--shards") {
             command.args(["--cores", &core]);
         }
         let file = File::options().create(true).append(true).open(&told);

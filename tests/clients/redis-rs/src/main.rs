@@ -23,15 +23,19 @@ fn main() -> RedisResult<()> {
         let sums: Vec<i64> = pipeline.query(&mut connection)?;
         assert_eq!(sums, (1..=500).map(|count| count * 2).collect::<Vec<_>>());
         let _: () = connection.mset(&[(name("x"), 1), (name("y"), 2)])?;
-        let values: Vec<Option<i64>> =
-            connection.mget(&[name("x"), name("y"), name("z")])?;
+        let values: Vec<Option<i64>> = connection.mget(&[name("x"), name("y"), name("z")])?;
         assert_eq!(values, [Some(1), Some(2), None]);
         let keys: Vec<String> = connection
             .scan_match::<_, String>(name("*"))?
             .collect::<RedisResult<_>>()?;
         assert_eq!(keys.len(), 4, "{keys:?}");
         let refused: RedisResult<i64> = connection.incr(name("a"), 1);
-        assert!(refused.expect_err("no number").to_string().contains("not an integer"));
+        assert!(
+            refused
+                .expect_err("no number")
+                .to_string()
+                .contains("not an integer")
+        );
         let gone: usize = connection.del(&[name("x"), name("y")])?;
         assert_eq!(gone, 2);
     }
