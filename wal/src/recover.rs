@@ -261,6 +261,7 @@ impl Recovery {
             }
         }
         if let Some(header) = &newest {
+            self.check_lengths(header)?;
             self.evidence = header.durable;
             for live in &header.live {
                 let bad = self.check_listed(live).err();
@@ -280,6 +281,31 @@ impl Recovery {
         self.stage = Stage::Segments;
         self.start_segment()?;
         self.advance()
+    }
+
+    /// A file is as long as a segment before its first header is written: one that is shorter was cut off,
+    /// and what it held may have left no other trace.
+    fn check_lengths(&self, newest: &Header) -> Result<(), Corrupt> {
+        for live in &newest.live {
+            let has_header = |head: &&(Slot, Result<Header, &'static str>, bool)| {
+                head.0 == live.slot && head.1.as_ref().is_ok_and(|own| own.first == live.first)
+            };
+            if !self.heads.iter().any(|head| has_header(&head)) {
+                continue;
+            }
+            let length = self.slots.iter().find(|(slot, _)| *slot == live.slot);
+            let length = length.map_or(0, |(_, length)| *length);
+            if length < u64::from(self.limits.segment_bytes) {
+                return Err(Corrupt {
+                    slot: live.slot,
+                    segment: live.sequence,
+                    offset: length as u32,
+                    lsn: live.first,
+                    why: "the file is shorter than a segment",
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether a listed segment is there and says of itself what the list says. If not, its header may

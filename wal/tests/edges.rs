@@ -492,3 +492,35 @@ fn forged_numbers_get_a_verdict() {
         "{refused} refused, {opened} opened"
     );
 }
+
+/// A live segment whose file was cut off, even where a block ends and nothing behind it says so.
+#[test]
+fn a_segment_that_was_cut_off_is_refused() {
+    let mut world = World::new(5, Limits::SMALL, Mutant::None);
+    for index in 1..=25 {
+        world.append(RegionId(1), entry(index, 700)).expect("room");
+        world.settle().expect("no cut");
+    }
+    let slots: Vec<_> = world.disk.names();
+    let mut refused = 0;
+    for cut in slots {
+        for kept in [4096, 8192, u64::from(Limits::SMALL.segment_bytes) - 4096] {
+            let lengths = |name: &String| {
+                let whole = world.disk.len(name)?;
+                let length = if *name == cut { whole.min(kept) } else { whole };
+                Some((world::slot_of(name)?, length))
+            };
+            let slots = world.disk.names().iter().filter_map(lengths).collect();
+            match world::recover_with(&world.disk, Limits::SMALL, Mutant::None, slots) {
+                Ok((_, verdict)) => {
+                    assert!(verdict.accepted >= world.acknowledged, "{cut} was live");
+                }
+                Err(corrupt) => {
+                    assert_eq!(corrupt.offset, kept as u32, "{corrupt}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused >= 3, "{refused}");
+}

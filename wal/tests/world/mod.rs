@@ -64,7 +64,8 @@ pub fn name(slot: Slot) -> String {
     format!("log/{:08}.segment", slot.0)
 }
 
-fn slot_of(name: &str) -> Option<Slot> {
+/// The slot of a file by its name.
+pub fn slot_of(name: &str) -> Option<Slot> {
     name.strip_prefix("log/")?
         .strip_suffix(".segment")?
         .parse()
@@ -438,6 +439,16 @@ pub fn recover(disk: &Disk, limits: Limits, mutant: Mutant) -> Result<(Log, Verd
         .iter()
         .filter_map(|name| Some((slot_of(name)?, disk.len(name)?)))
         .collect();
+    recover_with(disk, limits, mutant, slots)
+}
+
+/// The same, told of files with these lengths.
+pub fn recover_with(
+    disk: &Disk,
+    limits: Limits,
+    mutant: Mutant,
+    slots: Vec<(Slot, u64)>,
+) -> Result<(Log, Verdict), Corrupt> {
     let mut recovery = Recovery::new(ID, limits, slots);
     recovery.set_mutant(mutant);
     while !recovery.is_finished() {
