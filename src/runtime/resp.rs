@@ -31,7 +31,7 @@ use crate::wire::resp::write::{Version, Writer};
 const FLIGHT_MAX: usize = 1024;
 
 /// Commands that a new connection may have under way: more, as its replies turn out to be short.
-const FLIGHT_FIRST: usize = 64;
+const FLIGHT_FIRST: usize = 16;
 
 /// Replies of the commands under way together are about so long at the most.
 const FLIGHT_BYTES: usize = 8 << 20;
