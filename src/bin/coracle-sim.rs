@@ -32,6 +32,10 @@ struct Arguments {
     /// Whether clusters grow by joins and placement; without it, the seed decides.
     #[arg(long)]
     grow: Option<bool>,
+    /// Whether there are faults of the later kinds: damage, failing reads, slow links, flapping partitions,
+    /// jumping clocks, vanishing leaders; without it, the seed decides where `--grow` does not.
+    #[arg(long)]
+    trouble: Option<bool>,
     /// Goes on after a violation.
     #[arg(long)]
     all: bool,
@@ -67,11 +71,15 @@ fn main() -> ExitCode {
             .as_ref()
             .map(|name| format!(" --mutant {name}"));
         let grow = arguments.grow.map(|grow| format!(" --grow {grow}"));
+        let trouble = arguments
+            .trouble
+            .map(|trouble| format!(" --trouble {trouble}"));
         format!(
-            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{} --trace",
+            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{} --trace",
             arguments.chaos / SECOND,
             mutant.unwrap_or_default(),
-            grow.unwrap_or_default()
+            grow.unwrap_or_default(),
+            trouble.unwrap_or_default()
         )
     };
     let mut violations = 0;
@@ -81,11 +89,16 @@ fn main() -> ExitCode {
         std::panic::set_hook(Box::new(move |panic| {
             println!("seed {seed} PANIC {panic}\n  replay: {told}");
         }));
-        let plan = match arguments.grow {
+        let mut plan = match arguments.grow {
             None => Plan::new(seed, arguments.chaos, mutant),
             Some(true) => Plan::growing(seed, arguments.chaos, mutant),
             Some(false) => Plan::standing(seed, arguments.chaos, mutant),
         };
+        match arguments.trouble {
+            None => {}
+            Some(true) => plan = plan.troubled(),
+            Some(false) => plan.trouble = None,
+        }
         let run = || World::new(plan.clone(), arguments.trace).run();
         // Where panics unwind, the next seed follows; where they abort, the hook has said all.
         let Ok((figures, verdict)) = std::panic::catch_unwind(run) else {
@@ -96,31 +109,13 @@ fn main() -> ExitCode {
             continue;
         };
         println!(
-            "seed {seed}: {} nodes × {} shards, {:.1} s, {} events, {} operations ({} unknown), {} elections, {} entries, \
-             {} snapshots, {} changes, {} peers gone; {} crashes, {} pauses, {} partitions, {} full and {} failing disks, \
-             {} joins, {} wipes, {} moves",
+            "seed {seed}: {} nodes × {} shards, {}",
             plan.nodes,
             plan.shards,
-            figures.time as f64 / SECOND as f64,
-            figures.events,
-            figures.known,
-            figures.unknown,
-            figures.elections,
-            figures.entries,
-            figures.snapshots,
-            figures.operations,
-            figures.destroyed,
-            figures.crashes,
-            figures.pauses,
-            figures.partitions,
-            figures.full_disks,
-            figures.failing_disks,
-            figures.joins,
-            figures.wipes,
-            figures.moves
+            line(&figures)
         );
         println!("hash {:016x}", figures.hash);
-        add(&mut sum, &figures);
+        sum.add(&figures);
         let mut failed = verdict.err().map(|violation| violation.to_string());
         if arguments.twice && failed.is_none() {
             let (again, _) = run();
@@ -141,24 +136,9 @@ fn main() -> ExitCode {
     }
     if arguments.seeds > 1 {
         println!(
-            "{:.1} virtual minutes, {} operations ({} unknown), {} elections, {} entries, {} snapshots, {} changes, {} peers gone, \
-             {} crashes, {} pauses, {} partitions, {} full and {} failing disks, {} joins, {} wipes, {} moves, {violations} violations",
+            "{:.1} virtual minutes: {}; {violations} violations",
             sum.time as f64 / SECOND as f64 / 60.0,
-            sum.known,
-            sum.unknown,
-            sum.elections,
-            sum.entries,
-            sum.snapshots,
-            sum.operations,
-            sum.destroyed,
-            sum.crashes,
-            sum.pauses,
-            sum.partitions,
-            sum.full_disks,
-            sum.failing_disks,
-            sum.joins,
-            sum.wipes,
-            sum.moves
+            line(&sum)
         );
     }
     match violations {
@@ -167,21 +147,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn add(sum: &mut Figures, figures: &Figures) {
-    sum.time += figures.time;
-    sum.known += figures.known;
-    sum.unknown += figures.unknown;
-    sum.elections += figures.elections;
-    sum.entries += figures.entries;
-    sum.snapshots += figures.snapshots;
-    sum.destroyed += figures.destroyed;
-    sum.operations += figures.operations;
-    sum.crashes += figures.crashes;
-    sum.pauses += figures.pauses;
-    sum.partitions += figures.partitions;
-    sum.full_disks += figures.full_disks;
-    sum.failing_disks += figures.failing_disks;
-    sum.joins += figures.joins;
-    sum.wipes += figures.wipes;
-    sum.moves += figures.moves;
+/// What happened, in one line.
+fn line(figures: &Figures) -> String {
+    let mut out = format!("{:.1} s", figures.time as f64 / SECOND as f64);
+    for (count, what) in figures.counts() {
+        out.push_str(&format!(", {count} {what}"));
+    }
+    out
 }

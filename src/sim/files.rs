@@ -75,6 +75,11 @@ pub struct Files {
     durability: Durability,
     latency: (u64, u64),
     chance: Chance,
+    /// Of a thousand reads so many fail.
+    pub read_errors: u64,
+    errors: Chance,
+    /// Segments that were written to, the newest last.
+    written: Vec<wal::Slot>,
 }
 
 impl Files {
@@ -85,7 +90,35 @@ impl Files {
             durability,
             latency,
             chance: Chance::new(seed),
+            read_errors: 0,
+            errors: Chance::new(seed ^ 0x4549_4F00),
+            written: Vec::new(),
         }
+    }
+
+    /// Reads what is there, unless the disk cannot just now; short at the end of the file.
+    pub fn read(&mut self, name: &str, offset: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        if self.read_errors > 0 && self.errors.below(1000) < self.read_errors {
+            return Err(DiskError::Failed);
+        }
+        self.disk.read(name, offset, len).map(<[u8]>::to_vec)
+    }
+
+    /// Files whose content rests: tables, and segments that the log has left behind. In the newest two
+    /// there may be what nothing that was written later vouches for: damage there looks like a torn tail.
+    pub fn cold_files(&self) -> Vec<String> {
+        let hot = self.written.iter().rev().take(2);
+        let hot: Vec<_> = hot.map(|slot| segment_name(*slot)).collect();
+        let written: Vec<_> = self
+            .written
+            .iter()
+            .map(|slot| segment_name(*slot))
+            .collect();
+        let mut names = self.disk.names();
+        names.retain(|name| {
+            name.starts_with("tables/") || written.contains(name) && !hot.contains(name)
+        });
+        names
     }
 
     fn delay(&mut self) -> u64 {
@@ -100,6 +133,10 @@ impl Files {
             wal::Effect::Create { slot, bytes } => Work::Create { slot, bytes },
             wal::Effect::Write(write) => {
                 let name = segment_name(write.slot);
+                if self.written.last() != Some(&write.slot) {
+                    self.written.retain(|slot| *slot != write.slot);
+                    self.written.push(write.slot);
+                }
                 let begun =
                     self.disk
                         .start_write(&name, u64::from(write.offset), &bytes, self.durability);
@@ -200,8 +237,8 @@ impl Files {
                 offset,
                 len,
             } => {
-                let bytes = disk.read(&segment_name(slot), u64::from(offset), len as usize);
-                let bytes = bytes.map(<[u8]>::to_vec).ok();
+                let bytes = self.read(&segment_name(slot), u64::from(offset), len as usize);
+                let bytes = bytes.ok();
                 tell(Input::LogRead {
                     token,
                     bytes: bytes.as_deref(),
@@ -283,8 +320,8 @@ impl Files {
                 length,
                 ..
             } => {
-                let read = disk.read(&table_name(table), offset, length as usize);
-                let bytes = read.map(<[u8]>::to_vec).map_err(failure);
+                let bytes = self.read(&table_name(table), offset, length as usize);
+                let bytes = bytes.map_err(failure);
                 let outcome = bytes.as_deref().map_err(|failure| *failure);
                 tell(Completion::TableRead { token, outcome });
             }

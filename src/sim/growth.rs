@@ -419,7 +419,11 @@ impl World {
             .nodes
             .iter()
             .any(|node| node.membership.lost_until.is_some());
-        if one || !self.nodes[node].up || !self.nodes[node].membership.is_complete() {
+        if one
+            || !self.troubles.is_sound()
+            || !self.nodes[node].up
+            || !self.nodes[node].membership.is_complete()
+        {
             return;
         }
         // So long that no leader takes it for a living one.
@@ -437,7 +441,8 @@ impl World {
             Some(until) if self.now < until => false,
             Some(until) => {
                 let spare = self.is_spare(node);
-                if !spare && self.now < until + 3 * SECOND {
+                let damaged = self.troubles.is_damaged(node);
+                if !spare && (damaged || self.now < until + 3 * SECOND) {
                     self.after(20 * MILLISECOND, Event::Start(node));
                     return false;
                 }
@@ -452,7 +457,7 @@ impl World {
 
     /// Whether nothing is lost with a node: no region loses its quorum, and no change of the peers that
     /// counts on this node is under way.
-    fn is_spare(&self, node: usize) -> bool {
+    pub(super) fn is_spare(&self, node: usize) -> bool {
         let statuses = self.statuses();
         let others = |store: StoreId| self.at(store).is_some_and(|at| at.node != node);
         (1..=1 + self.plan.regions as u64).map(RegionId).all(|id| {
@@ -487,6 +492,7 @@ impl World {
     fn lose(&mut self, node: usize) {
         self.tell(|| format!("node {node} has lost everything"));
         self.figures.wipes += 1;
+        self.troubles.is_wiped(node);
         self.growth.nonces += 1;
         self.stores.retain(|(_, at)| *at != node);
         self.nodes[node].hosts.clear();

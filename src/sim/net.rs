@@ -1,6 +1,6 @@
 //! The network between nodes: delays, losses, doubles, and who cannot reach whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Chance;
 use super::plan::Plan;
@@ -15,6 +15,14 @@ pub struct Net {
     slow: u64,
     /// From whom nothing reaches whom.
     cut: BTreeSet<(usize, usize)>,
+    /// Links on which everything takes so many times as long.
+    slow_links: BTreeMap<(usize, usize), u64>,
+    /// Whom nobody reaches, and who reaches nobody.
+    away: BTreeSet<usize>,
+    /// The sides of a partition that comes and goes.
+    sides: Vec<bool>,
+    /// Whether it is there at the moment.
+    flapped: bool,
 }
 
 impl Net {
@@ -27,6 +35,10 @@ impl Net {
             double: plan.double,
             slow: plan.slow,
             cut: BTreeSet::new(),
+            slow_links: BTreeMap::new(),
+            away: BTreeSet::new(),
+            sides: Vec::new(),
+            flapped: false,
         }
     }
 
@@ -35,20 +47,58 @@ impl Net {
         if from == to {
             return vec![5_000];
         }
-        if self.cut.contains(&(from, to)) || self.chance.below(1000) < self.drop {
+        if self.is_cut(from, to) || self.chance.below(1000) < self.drop {
             return Vec::new();
         }
+        let factor = self.slow_links.get(&(from, to)).copied().unwrap_or(1);
         let copies = 1 + usize::from(self.chance.below(1000) < self.double);
         (0..copies)
             .map(|_| {
                 let (low, high) = self.latency;
-                let delay = low + self.chance.below(high - low);
+                let delay = (low + self.chance.below(high - low)) * factor;
                 match self.chance.below(1000) < self.slow {
                     true => delay * 100,
                     false => delay,
                 }
             })
             .collect()
+    }
+
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut.contains(&(from, to))
+            || self.away.contains(&from)
+            || self.away.contains(&to)
+            || self.flapped && self.sides[from] != self.sides[to]
+    }
+
+    /// Everything from one node to another takes so many times as long from now on.
+    pub fn slow_down(&mut self, from: usize, to: usize, factor: u64) {
+        self.slow_links.insert((from, to), factor);
+    }
+
+    /// Nobody reaches a node any more.
+    pub fn vanish(&mut self, node: usize) {
+        self.away.insert(node);
+    }
+
+    /// Everybody reaches it again.
+    pub fn appear(&mut self, node: usize) {
+        self.away.remove(&node);
+    }
+
+    /// Chooses on which side of a partition each node is that will come and go.
+    pub fn choose_sides(&mut self, sides: Vec<bool>) {
+        self.sides = sides;
+    }
+
+    /// That partition comes, or goes.
+    pub fn flap(&mut self, parted: bool) {
+        self.flapped = parted;
+    }
+
+    /// Whether it is there.
+    pub fn is_flapped(&self) -> bool {
+        self.flapped
     }
 
     /// Parts the nodes, one way or both.
@@ -73,6 +123,9 @@ impl Net {
     /// No faults from now on.
     pub fn heal(&mut self) {
         self.join();
+        self.flapped = false;
+        self.away.clear();
+        self.slow_links.clear();
         (self.drop, self.double, self.slow) = (0, 0, 0);
     }
 }
@@ -118,6 +171,23 @@ mod tests {
         let mut slow = net(3, |plan| (plan.slow, plan.net_latency) = (50, (10, 20)));
         let late = (0..10_000).filter(|_| slow.carry(0, 1)[0] >= 1_000).count();
         assert!((400..600).contains(&late), "{late} slow");
+    }
+
+    #[test]
+    fn slow_links_vanished_nodes_and_flapping_partitions_hold_up_whom_they_should() {
+        let mut net = net(4, |plan| plan.net_latency = (10, 20));
+        net.slow_down(0, 1, 100);
+        assert!(net.carry(0, 1)[0] >= 1000);
+        assert!(net.carry(1, 0)[0] < 20, "the other way is as fast as ever");
+        net.vanish(2);
+        assert!(!reaches(&mut net, 0, 2) && !reaches(&mut net, 2, 0) && reaches(&mut net, 0, 1));
+        net.appear(2);
+        assert!(reaches(&mut net, 0, 2));
+        net.choose_sides(vec![true, false, true]);
+        net.flap(true);
+        assert!(!reaches(&mut net, 0, 1) && reaches(&mut net, 0, 2));
+        net.heal();
+        assert!(reaches(&mut net, 0, 1) && net.carry(0, 1)[0] < 20);
     }
 
     #[test]

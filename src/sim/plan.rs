@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens: the cluster, and which faults there are.
 
 use super::disk::{Chance, Durability};
+use super::trouble::Trouble;
 use crate::placement;
 use crate::shard::limits::Limits;
 use crate::shard::mutant::Mutant;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub limits: Limits,
     /// How the cluster comes to be; none: it is there, and placement is not.
     pub growth: Option<Growth>,
+    /// Faults that were thought of later; none: there are none of them.
+    pub trouble: Option<Trouble>,
 }
 
 /// How a cluster grows: one node founds it, the others join, and placement gives regions their replicas.
@@ -82,12 +85,22 @@ pub struct Growth {
 }
 
 impl Plan {
-    /// What a seed decides: of three clusters two grow.
+    /// What a seed decides: of three clusters two grow, and two are in trouble beside their other faults.
     pub fn new(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
-        match Chance::new(seed ^ 0x4752_4F57).below(3) {
+        let plan = match Chance::new(seed ^ 0x4752_4F57).below(3) {
             0 => Plan::standing(seed, chaos, mutant),
             _ => Plan::growing(seed, chaos, mutant),
+        };
+        match Chance::new(seed ^ 0x5452_4F55).below(3) {
+            0 => plan,
+            _ => plan.troubled(),
         }
+    }
+
+    /// The same, with faults of the later kinds.
+    pub fn troubled(mut self) -> Plan {
+        self.trouble = Some(Trouble::new(&self));
+        self
     }
 
     /// What a seed decides of a cluster that grows. These choices have a stream of their own, so that the
@@ -209,6 +222,7 @@ impl Plan {
             crash_after_vote,
             down,
             growth: None,
+            trouble: None,
         }
     }
 }

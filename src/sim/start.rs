@@ -85,14 +85,14 @@ fn open_log(plan: &Plan, store: StoreId, files: &mut Files) -> Result<Log, Strin
         let need = recovery
             .wants()
             .expect("an unfinished recovery wants something");
-        let bytes = files.disk.read(
+        let bytes = files.read(
             &segment_name(need.slot),
             u64::from(need.offset),
             need.len as usize,
         );
         let bytes = bytes.map_err(|error| format!("{error:?}"))?;
         recovery
-            .feed(need, bytes)
+            .feed(need, &bytes)
             .map_err(|corrupt| corrupt.to_string())?;
     }
     Ok(recovery.finish().0)
@@ -104,8 +104,8 @@ fn open_store(plan: &Plan, store: StoreId, files: &mut Files) -> Result<Store, S
     let manifest = match files.disk.len("manifest") {
         None => Vec::new(),
         Some(length) => {
-            let bytes = files.disk.read("manifest", 0, length as usize);
-            bytes.map_err(|error| format!("{error:?}"))?.to_vec()
+            let bytes = files.read("manifest", 0, length as usize);
+            bytes.map_err(|error| format!("{error:?}"))?
         }
     };
     let mut tables = Vec::new();

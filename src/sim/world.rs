@@ -22,6 +22,7 @@ use super::net::Net;
 use super::operator::{self, Sight, Wish};
 use super::plan::{Plan, SECOND};
 use super::start;
+use super::trouble::{Fault, Troubles};
 use super::workload::{Client, Many, Next};
 use crate::shard::Shard;
 use crate::shard::door::{Effect, Input, Report};
@@ -90,6 +91,8 @@ pub(super) enum Event {
     /// The answer to its question arrives.
     Told(RequestId, Box<Response>),
     Wipe,
+    /// A fault of the later kinds.
+    Trouble(Fault),
 }
 
 struct Scheduled {
@@ -131,10 +134,10 @@ pub(super) struct Host {
 /// A process.
 pub(super) struct Node {
     pub(super) hosts: Vec<Host>,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) life: u64,
     pub(super) up: bool,
-    paused_until: u64,
+    pub(super) paused_until: u64,
     /// What it knows of itself and of others.
     pub(super) membership: Membership,
 }
@@ -176,8 +179,85 @@ pub struct Figures {
     pub wipes: u64,
     /// Nodes that came back at another address.
     pub moves: u64,
+    /// Bits flipped in cold data.
+    pub damages: u64,
+    /// Stores that did not open because of it.
+    pub unopened: u64,
+    /// Regions that a store gave up.
+    pub quarantines: u64,
+    /// Spells of failing reads.
+    pub read_errors: u64,
+    /// Links that were slow for a while.
+    pub slow_links: u64,
+    /// Partitions that came and went.
+    pub flaps: u64,
+    /// Wall clocks that jumped.
+    pub jumps: u64,
+    /// Leaders that vanished for a while.
+    pub vanishings: u64,
     /// The hash of everything that happened.
     pub hash: u64,
+}
+
+impl Figures {
+    /// Everything that is counted, with its name.
+    pub fn counts(&self) -> Vec<(u64, &'static str)> {
+        vec![
+            (self.events, "events"),
+            (self.known, "operations"),
+            (self.unknown, "of unknown outcome"),
+            (self.elections, "elections"),
+            (self.entries, "entries"),
+            (self.snapshots, "snapshots"),
+            (self.operations, "changes"),
+            (self.destroyed, "peers gone"),
+            (self.crashes, "crashes"),
+            (self.pauses, "pauses"),
+            (self.partitions, "partitions"),
+            (self.full_disks, "full disks"),
+            (self.failing_disks, "failing disks"),
+            (self.joins, "joins"),
+            (self.wipes, "wipes"),
+            (self.moves, "moves"),
+            (self.damages, "flipped bits"),
+            (self.unopened, "stores not opened"),
+            (self.quarantines, "quarantines"),
+            (self.read_errors, "spells of read errors"),
+            (self.slow_links, "slow links"),
+            (self.flaps, "flapping partitions"),
+            (self.jumps, "clock jumps"),
+            (self.vanishings, "vanished leaders"),
+        ]
+    }
+
+    /// Adds what happened in another run.
+    pub fn add(&mut self, other: &Figures) {
+        self.time += other.time;
+        self.events += other.events;
+        self.known += other.known;
+        self.unknown += other.unknown;
+        self.elections += other.elections;
+        self.entries += other.entries;
+        self.snapshots += other.snapshots;
+        self.operations += other.operations;
+        self.destroyed += other.destroyed;
+        self.crashes += other.crashes;
+        self.pauses += other.pauses;
+        self.partitions += other.partitions;
+        self.full_disks += other.full_disks;
+        self.failing_disks += other.failing_disks;
+        self.joins += other.joins;
+        self.wipes += other.wipes;
+        self.moves += other.moves;
+        self.damages += other.damages;
+        self.unopened += other.unopened;
+        self.quarantines += other.quarantines;
+        self.read_errors += other.read_errors;
+        self.slow_links += other.slow_links;
+        self.flaps += other.flaps;
+        self.jumps += other.jumps;
+        self.vanishings += other.vanishings;
+    }
 }
 
 /// A whole cluster.
@@ -200,6 +280,8 @@ pub struct World {
     pub(super) healing_since: Option<u64>,
     /// Who joins, and what is asked for that.
     pub(super) growth: Growing,
+    /// Faults of the later kinds.
+    pub(super) troubles: Troubles,
     election: Election,
     matching: LogMatching,
     pointers: Pointers,
@@ -272,6 +354,7 @@ impl World {
             figures: Figures::default(),
             healing_since: None,
             growth: Growing::new(plan.seed),
+            troubles: Troubles::new(plan.seed),
             election: Election::default(),
             matching: LogMatching::default(),
             pointers: Pointers::default(),
@@ -318,6 +401,7 @@ impl World {
             }
         }
         self.plan_wipe();
+        self.plan_trouble();
         while let Some(Scheduled { at, event, .. }) = self.heap.pop() {
             self.now = at;
             self.figures.events += 1;
@@ -460,6 +544,7 @@ impl World {
             Event::Question(request, store) => self.question(request, store),
             Event::Told(request, response) => self.told(request, *response)?,
             Event::Wipe => self.wipe(),
+            Event::Trouble(fault) => self.trouble(fault),
             Event::Fail => {
                 if self.again(self.plan.failing_disks, Event::Fail) {
                     let node = self.any_node();
@@ -679,6 +764,7 @@ impl World {
             }
             Effect::Respond { to, response } => {
                 self.callbacks.answered(to)?;
+                self.check_response(at, &response)?;
                 self.mix(to.0 << 8 | 4 | u64::from(response.is_ok()) << 7);
                 self.answered_outside(at.node, to, &response);
                 self.tell(|| {
@@ -702,7 +788,9 @@ impl World {
             }
             Effect::Nodes(nodes) => self.told_nodes(at.node, nodes)?,
             Effect::Report(Report::Stopped(why)) => {
-                let failing = self.plan.failing_disks > 0 || self.plan.full_disks > 0;
+                let failing = self.plan.failing_disks > 0
+                    || self.plan.full_disks > 0
+                    || self.may_complain(at.node);
                 if !failing {
                     return Err(Violation::new(
                         "reports",
@@ -711,12 +799,7 @@ impl World {
                 }
                 return Ok(Some(why));
             }
-            Effect::Report(report) => {
-                return Err(Violation::new(
-                    "reports",
-                    format!("store {store}: {report:?}"),
-                ));
-            }
+            Effect::Report(report) => self.complains(at, store, report)?,
         }
         Ok(None)
     }
@@ -795,6 +878,7 @@ impl World {
     /// The shards of a process begin.
     pub(super) fn open(&mut self, node: usize) -> Verdict {
         let life = self.nodes[node].life;
+        self.lives(node);
         let time = self.nodes[node].clock.read(self.now);
         let regions = self.first_regions();
         for shard in 0..self.plan.shards {
@@ -806,6 +890,13 @@ impl World {
                 Ok(opened) => opened,
                 // A process that finds no space to start ends, and is started again.
                 Err(_) if host.files.disk.free_bytes() < 1 << 20 => {
+                    self.end_process(node, true);
+                    return Ok(());
+                }
+                // One whose data is damaged, or cannot be read, says so and does not run.
+                Err(why) if self.may_complain(node) => {
+                    self.tell(|| format!("store {store} does not open: {why}"));
+                    self.figures.unopened += 1;
                     self.end_process(node, true);
                     return Ok(());
                 }
@@ -971,13 +1062,16 @@ impl World {
         self.net.heal();
         for node in 0..self.nodes.len() {
             self.nodes[node].paused_until = 0;
-            self.nodes[node].membership.lost_until = None;
+            if !self.troubles.is_damaged(node) {
+                self.nodes[node].membership.lost_until = None;
+            }
             for host in &mut self.nodes[node].hosts {
                 host.files.disk.fail_writes_after(None);
             }
             self.empty(node);
             self.start(node)?;
         }
+        self.heal_trouble();
         Ok(())
     }
 
