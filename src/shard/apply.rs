@@ -11,7 +11,7 @@ use super::door::{Effect, Report};
 use super::entry;
 use super::error::Error;
 use super::ids::{Index, Term};
-use super::machine::{Applied, Outcomes, Waits};
+use super::machine::{Applied, Outcomes, Waits, is_refusal};
 use super::membership::Change;
 use super::meta::State;
 use super::mutant::Mutant;
@@ -32,6 +32,7 @@ impl Peer {
             }
         }
         if self.machine.applied > before {
+            self.refused_reads = 0;
             self.applied(core);
         }
         if !self.machine.queue.is_empty() && self.changing.is_none() && !self.machine.is_reading() {
@@ -77,6 +78,10 @@ impl Peer {
             Err(Waits::Empty | Waits::Blocks) => return false,
             Err(Waits::PeerChange) => return self.apply_change(core),
             Err(Waits::Unreadable(error)) => {
+                if self.reads_again(is_refusal(&error)) {
+                    self.dirty = true;
+                    return false;
+                }
                 self.quarantine(core, format!("a block cannot be had at apply: {error:?}"));
                 return false;
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use coracle_engine as engine;
+use coracle_engine::lookup::ReadFailed;
 use coracle_engine::ownership::{Owned, Ownership};
 use coracle_engine::record::KeyRange;
 use coracle_engine::store::Event;
@@ -20,7 +21,7 @@ use super::error::Error;
 use super::founding::Founding;
 use super::herald::Herald;
 use super::ids::{Index, PeerId, RegionId, RequestId, StoreId};
-use super::machine::Machine;
+use super::machine::{Machine, is_refusal};
 use super::message::{PeerMessage, RaftMessage};
 use super::meta::State;
 use super::mutant::Mutant;
@@ -608,24 +609,28 @@ impl Shard {
             }
         };
         if let Some(replay) = &mut self.replay {
-            if let Err(why) = replay.on_read(token, answer) {
-                self.core.stop(why);
-            }
-            return;
+            return replay.on_read(token, answer, bytes.is_none());
         }
         let (region, entries) = match answer {
             wal::fetch::Answer::Entries(region, entries) => (region, entries),
             wal::fetch::Answer::Stale(region) => (region, Vec::new()),
             wal::fetch::Answer::Damaged(region, corrupt) => {
-                let region = RegionId(region.0);
-                self.core.effects.push(Effect::Report(Report::Quarantined {
-                    region,
-                    why: format!("its log: {corrupt}"),
-                }));
-                (region.in_log(), Vec::new())
+                let refused = bytes.is_none();
+                self.with(RegionId(region.0), |peer, core| {
+                    if !peer.reads_again(refused) {
+                        peer.quarantine(core, format!("its log: {corrupt}"));
+                    }
+                });
+                (region, Vec::new())
             }
         };
         self.with(RegionId(region.0), |peer, _| {
+            if matches!(peer.stage, Stage::Quarantined) {
+                return;
+            }
+            if !entries.is_empty() {
+                peer.refused_reads = 0;
+            }
             for caller in peer.node.store().came(token, entries) {
                 peer.node.on_entries_fetched(caller);
             }
@@ -864,7 +869,7 @@ impl Shard {
                 for region in self.regions() {
                     self.with(region, |peer, _| {
                         // Nobody else can lead: no need to wait for anybody.
-                        if peer.is_sole_voter() {
+                        if peer.is_sole_voter() && !matches!(peer.stage, Stage::Quarantined) {
                             let _ = peer.node.campaign();
                         }
                         peer.dirty = true;
@@ -990,7 +995,16 @@ impl Shard {
             match sent {
                 Sent::Going => drop(self.core.sending.insert(stream, sending)),
                 Sent::Over(status) => {
-                    self.with(region, |peer, _| {
+                    let unreadable = sending.unreadable();
+                    self.with(region, |peer, core| {
+                        if let Some(error) = unreadable
+                            && matches!(error, ReadFailed::Block(_))
+                            && peer.incarnation == incarnation
+                            && !peer.reads_again(is_refusal(&error))
+                        {
+                            // Another replica may be able to tell what it holds.
+                            peer.quarantine(core, format!("a snapshot cannot be read: {error:?}"));
+                        }
                         if peer.incarnation == incarnation && peer.leads() {
                             peer.node.report_snapshot(to, status);
                         }

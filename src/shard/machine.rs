@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use coracle_engine::lookup::{Lookup, PendingGet, ReadFailed};
+use coracle_engine::reads::ReadError;
 use coracle_engine::store::Store;
 use coracle_engine::value::StoredValue;
 use raft::eraftpb::{Entry, EntryType};
@@ -59,6 +60,11 @@ pub enum Waits {
     Unreadable(ReadFailed),
     /// The entry cannot be understood: this replica is at its end.
     Malformed(&'static str),
+}
+
+/// Whether the disk refused a read: it may give it later. Damage stays.
+pub fn is_refusal(error: &ReadFailed) -> bool {
+    !matches!(error, ReadFailed::Block(ReadError::Corrupt(_)))
 }
 
 /// What the writes of an entry came to, request by request.

@@ -34,12 +34,13 @@ mod tick; // what happens because time passes
 mod leave; // how a peer goes
 mod snapshot; // a snapshot on its way out
 mod restore; // a snapshot on its way in
-mod recover; // from log and store to peers
+pub mod recover; // from log and store to peers
 mod founding; // the first regions of a cluster
 mod pulse; // when placement is told of a region
 mod herald; // what a shard tells placement, and what it is told
 mod seat; // placement, where region 1 is led
 mod consistency; // replicas compare what they hold
+pub mod bounds; // what a shard holds, against what it may hold
 mod brain; // all of it
 
 pub use brain::Shard;

@@ -36,6 +36,17 @@ pub enum Observation {
         peer: PeerId,
         /// As of this entry.
         index: Index,
+        /// Of this term.
+        term: Term,
+    },
+    /// A peer is there again, and is about to apply once more what its tables lack.
+    Replays {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+        /// Up to here its tables hold it.
+        index: Index,
     },
     /// A peer is gone from this store, durably.
     Destroyed {
@@ -54,6 +65,7 @@ pub struct PeerStatus {
     /// The peer.
     pub peer: PeerId,
     /// Whether it has a range.
+    /// … and serves it: it neither comes, nor goes, nor has given up.
     pub initialized: bool,
     /// Its term.
     pub term: Term,
@@ -75,4 +87,15 @@ pub struct PeerStatus {
     pub persisted: Index,
     /// The last entry.
     pub last: Index,
+    /// What the log certainly says of it after a power cut.
+    pub durable: Durable,
+}
+
+/// What the log certainly says of a peer after a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// Its term.
+    pub term: Term,
+    /// Up to here it is known to be committed.
+    pub committed: Index,
 }

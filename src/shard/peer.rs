@@ -19,7 +19,7 @@ use super::leave::Farewell;
 use super::machine::Machine;
 use super::membership::Change;
 use super::meta::{Meta, State, conf_state};
-use super::observe::PeerStatus;
+use super::observe::{Durable, PeerStatus};
 use super::pulse::Pulse;
 use super::read::Reads;
 use super::region::{PeerInfo, Region, Role};
@@ -27,8 +27,11 @@ use super::restore::Restoring;
 use super::snapshot::{Exportable, Plan};
 use super::window::Window;
 
+/// So many reads in a row that the disk refuses are too many.
+pub const READS_REFUSED_MAX: u32 = 3;
+
 /// Addresses that a peer remembers from messages, at the most.
-const CONTACTS_MAX: usize = 64;
+pub const CONTACTS_MAX: usize = 64;
 
 /// Where a peer is in its life.
 #[derive(Debug)]
@@ -129,6 +132,10 @@ pub struct Peer {
     pub promised: (u64, u64),
     /// The commit index that was last written down.
     pub written_commit: u64,
+    /// What was last written down, and in which batch.
+    pub written: (wal::Lsn, Durable),
+    /// What is durable.
+    pub durable: Durable,
     /// Term and role for which the election timeout was drawn.
     pub drawn: (u64, StateRole),
     /// Until then it neither votes nor campaigns.
@@ -161,6 +168,8 @@ pub struct Peer {
     pub clock_wanted: bool,
     /// When placement is told of the region next.
     pub pulse: Pulse,
+    /// Reads of its data that the disk has refused, one after another.
+    pub refused_reads: u32,
 }
 
 impl fmt::Debug for Peer {
@@ -185,11 +194,14 @@ impl Peer {
             false => Default::default(),
         };
         let limits = *core.limits();
+        // Where a replay could not go on, the log may begin behind what was applied.
+        let begins = core.log.borrow().truncated(region.id.in_log());
+        let begins = begins.map_or(0, |(index, _)| index);
         let config = Config {
             id: machine.peer.0,
             election_tick: limits.election_ticks,
             heartbeat_tick: limits.heartbeat_ticks,
-            applied: machine.applied.0,
+            applied: machine.applied.0.max(begins),
             max_size_per_msg: limits.append_bytes,
             max_inflight_msgs: limits.append_inflight,
             check_quorum: true,
@@ -224,6 +236,8 @@ impl Peer {
             vote_lsn,
             promised: (node.raft.term, node.raft.vote),
             written_commit: node.raft.raft_log.committed,
+            written: (vote_lsn, Durable::default()),
+            durable: Durable::default(),
             drawn: (0, StateRole::PreCandidate),
             quiet_until: core.now.mono + promise,
             lease: Lease::default(),
@@ -240,6 +254,7 @@ impl Peer {
             compare_in: limits.compare_ticks,
             clock_wanted: false,
             pulse: Pulse::default(),
+            refused_reads: 0,
             node,
             machine,
         };
@@ -352,6 +367,13 @@ impl Peer {
         matches!(self.stage, Stage::Restoring(_))
     }
 
+    /// Whether it reads again what could not be read: a disk may refuse now what it gives later, but not
+    /// for ever, and damage stays.
+    pub fn reads_again(&mut self, refused: bool) -> bool {
+        self.refused_reads += 1;
+        refused && self.refused_reads < READS_REFUSED_MAX
+    }
+
     /// What waits here, for whoever looks for a fault.
     pub fn waiting(&self) -> String {
         format!(
@@ -373,7 +395,10 @@ impl Peer {
         let checkpoint = core
             .store
             .checkpoint(self.region_id().in_store(), self.id.in_store());
-        let between = matches!(self.stage, Stage::Restoring(_) | Stage::Destroying(_));
+        let between = matches!(
+            self.stage,
+            Stage::Restoring(_) | Stage::Destroying(_) | Stage::Quarantined
+        );
         let applied = self.machine.applied;
         PeerStatus {
             region: self.region().clone(),
@@ -389,6 +414,7 @@ impl Peer {
             committed: Index(raft.raft_log.committed),
             persisted: Index(raft.raft_log.persisted),
             last: Index(raft.raft_log.last_index()),
+            durable: self.durable,
         }
     }
 }

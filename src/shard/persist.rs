@@ -16,11 +16,11 @@ use raft::{Ready, StateRole};
 
 use super::core::{Core, Release};
 use super::entry;
-use super::ids::Index;
+use super::ids::{Index, Term};
 use super::message::PeerMessage;
 use super::meta::encode_hard_state;
 use super::mutant::Mutant;
-use super::observe::Observation;
+use super::observe::{Durable, Observation};
 use super::peer::{Peer, Stage};
 
 /// So many readies of one peer in one turn.
@@ -117,15 +117,21 @@ impl Peer {
         }
         // Whatever is written takes the newest commit index along; alone it causes no write.
         let mut hard = self.node.raft.hard_state();
+        let written = Durable {
+            term: Term(hard.term),
+            committed: Index(hard.commit),
+        };
         if core.options.mutant == Mutant::CommitLeftOut {
             hard.commit = self.written_commit;
         }
         self.written_commit = hard.commit;
         if core.options.mutant == Mutant::ForgetVote && entries.is_empty() && !snapshot {
+            self.written = (log.last_lsn(), written);
             return true;
         }
         let hard = encode_hard_state(self.id, &hard);
         let outcome = outcome.and_then(|()| log.set_hard_state(region, hard));
+        self.written = (log.last_lsn(), written);
         drop(log);
         if let Err(refused) = outcome {
             core.stop(format!(
@@ -170,6 +176,9 @@ impl Peer {
     /// A batch is durable: what it held leaves.
     pub fn released(&mut self, core: &mut Core, release: Release) {
         self.dirty = true;
+        if self.written.0 <= release.lsn {
+            self.durable = self.written.1;
+        }
         for message in release.messages {
             self.post(core, message);
         }

@@ -122,6 +122,12 @@ impl Reads {
             && self.running.is_empty()
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        let attempts = self.attempts.iter().map(|attempt| attempt.reads.len());
+        self.waiting.len() + attempts.sum::<usize>() + self.confirmed.len() + self.running.len()
+    }
+
     /// Whether some wait for blocks.
     pub fn are_running(&self) -> bool {
         !self.running.is_empty()

@@ -19,10 +19,11 @@ use raft::eraftpb::HardState;
 
 use super::core::Core;
 use super::entry;
-use super::ids::{Index, PeerId, RegionId};
-use super::machine::{Machine, Waits};
+use super::ids::{Index, PeerId, RegionId, Term};
+use super::machine::{Machine, Waits, is_refusal};
 use super::meta::{Meta, State, decode_hard_state};
-use super::peer::{Peer, Stage};
+use super::observe::Observation;
+use super::peer::{Peer, READS_REFUSED_MAX, Stage};
 use super::restore::Restoring;
 
 /// Where the log of a new region begins: above zero, so that a peer without anything can be told.
@@ -58,6 +59,9 @@ struct Current {
     tail: Vec<wal::Entry>,
     /// A change of the peers that the meta does not cover stands in front.
     stopped: bool,
+    /// What cannot be read: the region is not served here, and the others are.
+    unreadable: Option<String>,
+    refused_reads: u32,
 }
 
 /// The replay.
@@ -113,20 +117,24 @@ impl Replay {
     }
 
     /// The log has read something.
-    pub fn on_read(&mut self, token: wal::ReadToken, answer: Answer) -> Result<(), String> {
+    pub fn on_read(&mut self, token: wal::ReadToken, answer: Answer, refused: bool) {
         let Some(current) = &mut self.current else {
-            return Ok(());
+            return;
         };
         if current.fetching != Some(token) {
-            return Ok(());
+            return;
         }
         current.fetching = None;
         match answer {
-            Answer::Entries(_, entries) => current.take(entries),
+            Answer::Entries(_, entries) => {
+                current.refused_reads = 0;
+                current.take(entries);
+            }
             Answer::Stale(_) => {}
-            Answer::Damaged(_, corrupt) => return Err(format!("{corrupt}")),
+            Answer::Damaged(_, corrupt) => {
+                current.failed(refused, || format!("its log: {corrupt}"))
+            }
         }
-        Ok(())
     }
 
     /// A bounded step.
@@ -198,6 +206,12 @@ impl Replay {
         }
         let commit = hard.commit.max(meta.applied.0).max(start).min(last);
         hard.commit = commit;
+        let (region, peer) = (id, meta.peer);
+        core.observe(|| Observation::Replays {
+            region,
+            peer,
+            index: Index(start),
+        });
         let mut machine = Machine::new(meta.region.clone(), meta.peer, Index(start), clock);
         machine.mutant = core.options.mutant;
         let stopped = matches!(meta.state, State::Applying { .. });
@@ -211,6 +225,8 @@ impl Replay {
             fetching: None,
             tail: Vec::new(),
             stopped,
+            unreadable: None,
+            refused_reads: 0,
         });
         Replayed::More
     }
@@ -242,10 +258,21 @@ impl Current {
         }
     }
 
+    /// Something could not be read: it is read again, unless that is of no use.
+    fn failed(&mut self, refused: bool, why: impl FnOnce() -> String) {
+        self.refused_reads += 1;
+        if !refused || self.refused_reads >= READS_REFUSED_MAX {
+            self.unreadable = Some(why());
+        }
+    }
+
     /// A bounded step. A rotation may follow any of them, so each ends with telling the store how far
     /// this region is: or tables would hold what the next replay applies again.
     fn step(&mut self, core: &mut Core) -> Result<Stepped, String> {
         let before = self.machine.applied;
+        if self.unreadable.is_some() {
+            return Ok(Stepped::Done);
+        }
         let stepped = self.step_on(core);
         if self.machine.applied > before {
             core.store.advance(
@@ -260,14 +287,28 @@ impl Current {
 
     fn step_on(&mut self, core: &mut Core) -> Result<Stepped, String> {
         for _ in 0..core.limits().apply_entries {
+            let (region, peer) = (self.machine.region.id, self.machine.peer);
+            let front = self.machine.queue.front().filter(|_| core.options.observe);
+            let seen = front.map(|front| Observation::Applied {
+                region,
+                peer,
+                index: Index(front.index),
+                term: Term(front.term),
+                checksum: entry::checksum(front),
+            });
             match self.machine.apply(&mut core.store, None) {
-                Ok(_) => {}
+                Ok(_) => core.observations.extend(seen),
                 Err(Waits::Empty) => return self.fetch(core),
                 Err(Waits::Blocks) => return Ok(Stepped::Waits),
                 // Covered by the meta.
-                Err(Waits::PeerChange) => self.machine.pass(),
+                Err(Waits::PeerChange) => {
+                    core.observations.extend(seen);
+                    self.machine.pass();
+                }
                 Err(Waits::Unreadable(error)) => {
-                    return Err(format!("region {}: {error:?}", self.machine.region.id));
+                    let why = || format!("a block cannot be had in a replay: {error:?}");
+                    self.failed(is_refusal(&error), why);
+                    return Ok(Stepped::More);
                 }
                 Err(Waits::Malformed(why)) => {
                     return Err(format!("region {}: {why}", self.machine.region.id));
@@ -320,6 +361,9 @@ impl Current {
             let clock = peer.machine.clock;
             let restoring = Restoring::interrupted(self.meta.region, clock, tables);
             peer.stage = Stage::Restoring(Box::new(restoring));
+        }
+        if let Some(why) = self.unreadable {
+            peer.quarantine(core, why);
         }
         peer
     }

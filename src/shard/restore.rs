@@ -391,6 +391,7 @@ impl Peer {
 
     fn restored(&mut self, core: &mut Core) {
         let (region, peer, index) = (self.region_id(), self.id, self.machine.applied);
+        let term = Term(self.truncated(core).1);
         self.stage = Stage::Normal;
         let mut log = core.log.borrow_mut();
         log.applied(region.in_log(), index.0);
@@ -401,6 +402,7 @@ impl Peer {
             region,
             peer,
             index,
+            term,
         });
         self.dirty = true;
     }

@@ -64,6 +64,11 @@ enum Stage {
 }
 
 impl Seat {
+    /// Questions that wait for their answers.
+    pub fn questions_waiting(&self) -> usize {
+        self.questions.len()
+    }
+
     /// Whether this is the name of a question, and no store.
     pub fn is_asker(store: StoreId) -> bool {
         store.0 & ASKER != 0

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use coracle_engine::effect::TableNumber;
 use coracle_engine::export::{Export, ExportStep};
+use coracle_engine::lookup::ReadFailed;
 use coracle_engine::progress::Rotation;
 use coracle_engine::view::View;
 use raft::SnapshotStatus;
@@ -56,6 +57,8 @@ pub struct Sending {
     wanted: Option<u64>,
     asked_at: u64,
     done: bool,
+    /// What cannot be read.
+    unreadable: Option<ReadFailed>,
 }
 
 impl Peer {
@@ -174,6 +177,7 @@ impl Peer {
             wanted: None,
             asked_at: core.now.mono,
             done: false,
+            unreadable: None,
         };
         core.sending.insert(stream, sending);
     }
@@ -266,7 +270,10 @@ impl Sending {
                         bytes: Bytes::from(chunk.bytes),
                     });
                 }
-                Err(_) => return Some(SnapshotContent::Failed),
+                Err(error) => {
+                    self.unreadable = Some(error);
+                    return Some(SnapshotContent::Failed);
+                }
             }
         }
         None
@@ -287,6 +294,11 @@ impl Sending {
             }
             _ => u64::MAX,
         }
+    }
+
+    /// What could not be read, and ended it.
+    pub fn unreadable(&mut self) -> Option<ReadFailed> {
+        self.unreadable.take()
     }
 
     /// Whether all of it was sent.

@@ -13,8 +13,11 @@ const TRUNCATIONS_AHEAD: u64 = 64;
 impl Peer {
     /// One tick.
     pub fn tick(&mut self, core: &mut Core) {
-        if matches!(self.stage, Stage::Destroying(_) | Stage::Quarantined) {
-            return;
+        match self.stage {
+            Stage::Destroying(_) => return,
+            // It only wants to know whether another has taken its place.
+            Stage::Quarantined => return self.check_membership(core),
+            _ => {}
         }
         let log = &self.node.raft.raft_log;
         // A sole voter would elect itself over entries that are not durable yet.

@@ -201,7 +201,7 @@ impl World {
         let Some((_, _, message)) = self.growth.waiting.get(&id).cloned() else {
             return;
         };
-        self.callbacks.given(id, at.node, at.life, self.now);
+        self.given(id, at);
         let body = Body::Placement(&message);
         let request = Request { region: None, body };
         self.input(at, Input::Request { id, request });

@@ -12,7 +12,7 @@ use super::check::election::Election;
 use super::check::linearizability;
 use super::check::log_matching::LogMatching;
 use super::check::pointers::Pointers;
-use super::check::{Verdict, Violation, completeness, coverage};
+use super::check::{Verdict, Violation, bounds, completeness, coverage};
 use super::clock::Clock;
 use super::disk::{Chance, Fate};
 use super::files::{Files, Work};
@@ -21,7 +21,7 @@ use super::history::{Kind, Operation};
 use super::net::Net;
 use super::operator::{self, Sight, Wish};
 use super::plan::{Plan, SECOND};
-use super::start;
+use super::start::{self, log_limits, store_options};
 use super::trouble::{Fault, Troubles};
 use super::workload::{Client, Many, Next};
 use crate::shard::Shard;
@@ -287,6 +287,8 @@ pub struct World {
     pointers: Pointers,
     pub(super) callbacks: Callbacks,
     effects: Vec<Effect>,
+    /// What was seen where nothing could be said of it.
+    broken: Option<Violation>,
 }
 
 /// The ids of the operator's requests begin here.
@@ -360,6 +362,7 @@ impl World {
             pointers: Pointers::default(),
             callbacks: Callbacks::default(),
             effects: Vec::new(),
+            broken: None,
             plan,
         }
     }
@@ -838,15 +841,25 @@ impl World {
                     region,
                     peer,
                     index,
+                    term,
                 } => {
                     self.figures.snapshots += 1;
                     self.tell(|| {
                         format!("store {store}: peer {peer} of region {region} restored at {index}")
                     });
-                    self.matching.restored(region, peer, index);
+                    self.matching.restored((region, peer), index, term)?;
+                }
+                Observation::Replays {
+                    region,
+                    peer,
+                    index,
+                } => {
+                    self.mix(index.0 << 8 | 6);
+                    self.matching.replays(region, peer, index);
                 }
                 Observation::Destroyed { region, peer } => {
                     self.figures.destroyed += 1;
+                    self.pointers.gone(store, region, peer);
                     self.tell(|| format!("store {store}: peer {peer} of region {region} is gone"));
                 }
             }
@@ -938,7 +951,6 @@ impl World {
             host.shard = Some(opened);
             host.turn_due = true;
             let at = At { node, shard, life };
-            self.pointers.restarted(store);
             self.after(TURN, Event::Turn(at));
             self.after(10 * MILLISECOND, Event::Tick(at));
         }
@@ -1002,7 +1014,7 @@ impl World {
         for host in &mut self.nodes[node].hosts {
             if let Some(shard) = host.shard.take() {
                 for status in shard.statuses() {
-                    orphans.push((status.region.id, status.peer));
+                    orphans.push((host.store, status));
                 }
             }
             match kill {
@@ -1012,8 +1024,13 @@ impl World {
             host.turn_due = false;
             host.requests.clear();
         }
-        for (region, peer) in orphans {
-            self.matching.restarted(region, peer);
+        for (store, status) in &orphans {
+            let seen = self.pointers.look(*store, status);
+            self.note(seen);
+            self.matching.restarted(status.region.id, status.peer);
+        }
+        for host in &self.nodes[node].hosts {
+            self.pointers.ended(host.store);
         }
         let delay = MILLISECOND + self.chance.below(self.plan.down);
         self.after(delay, Event::Start(node));
@@ -1142,7 +1159,7 @@ impl World {
         if current.request != Some(request) {
             return;
         }
-        self.callbacks.given(request, at.node, at.life, self.now);
+        self.given(request, at);
         self.nodes[at.node].hosts[at.shard]
             .requests
             .insert(request, client);
@@ -1285,7 +1302,7 @@ impl World {
             return;
         }
         let id = RequestId(OPERATOR + self.figures.operations);
-        self.callbacks.given(id, at.node, at.life, self.now);
+        self.given(id, at);
         let (region, epoch) = (leader.region.id, leader.region.epoch);
         let body = match &wish {
             Wish::Change(_, changes) => Body::ChangePeers { region, changes },
@@ -1303,6 +1320,19 @@ impl World {
         );
     }
 
+    /// A shard is given a request.
+    pub(super) fn given(&mut self, request: RequestId, at: At) {
+        let given = self.callbacks.given(request, at.node, at.life, self.now);
+        self.note(given);
+    }
+
+    /// What was seen is told at the next look.
+    fn note(&mut self, verdict: Verdict) {
+        if let Err(violation) = verdict {
+            self.broken.get_or_insert(violation);
+        }
+    }
+
     // -- looking ---------------------------------------------------------------------------------
 
     /// Looks at everything; whether all is over.
@@ -1310,7 +1340,11 @@ impl World {
         if self.figures.events.is_multiple_of(7) {
             self.tell_space();
         }
+        if let Some(violation) = self.broken.take() {
+            return Err(violation);
+        }
         let statuses = self.statuses();
+        self.look_at_bounds()?;
         for (store, status) in &statuses {
             self.pointers.look(*store, status)?;
         }
@@ -1347,6 +1381,25 @@ impl World {
             )),
             _ => Ok(false),
         }
+    }
+
+    /// Whether every shard holds no more than it may.
+    fn look_at_bounds(&self) -> Verdict {
+        let (limits, options) = (log_limits(&self.plan), store_options(&self.plan));
+        for host in self.nodes.iter().flat_map(|node| &node.hosts) {
+            if let Some(shard) = &host.shard {
+                let held = shard.bounds(&limits, &options);
+                bounds::check_shard(host.store, &held)?;
+                bounds::check_disk(
+                    host.store,
+                    &host.files.disk,
+                    &limits,
+                    &options,
+                    shard.store(),
+                )?;
+            }
+        }
+        Ok(())
     }
 
     fn describe(&self) -> String {

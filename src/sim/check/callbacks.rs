@@ -1,6 +1,6 @@
 //! Every request is answered exactly once, unless the process that took it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Verdict, Violation};
 use crate::shard::ids::RequestId;
@@ -10,13 +10,22 @@ use crate::shard::ids::RequestId;
 pub struct Callbacks {
     /// Given to which life of which node, and when.
     open: BTreeMap<RequestId, (usize, u64, u64)>,
+    /// All names that were ever used.
+    used: BTreeSet<RequestId>,
     answered: u64,
 }
 
 impl Callbacks {
-    /// A shard has been given a request.
-    pub fn given(&mut self, request: RequestId, node: usize, life: u64, at: u64) {
+    /// A shard has been given a request; no two have one name.
+    pub fn given(&mut self, request: RequestId, node: usize, life: u64, at: u64) -> Verdict {
         self.open.insert(request, (node, life, at));
+        match self.used.insert(request) {
+            true => Ok(()),
+            false => Err(Violation::new(
+                "callbacks",
+                format!("request {request} was given twice"),
+            )),
+        }
     }
 
     /// A shard has answered.
@@ -60,8 +69,8 @@ mod tests {
     #[test]
     fn a_second_answer_and_a_missing_one_are_seen() {
         let mut callbacks = Callbacks::default();
-        callbacks.given(RequestId(1), 0, 1, 100);
-        callbacks.given(RequestId(2), 1, 1, 200);
+        assert_eq!(callbacks.given(RequestId(1), 0, 1, 100), Ok(()));
+        assert_eq!(callbacks.given(RequestId(2), 1, 1, 200), Ok(()));
         assert_eq!(callbacks.answered(RequestId(1)), Ok(()));
         assert!(callbacks.answered(RequestId(1)).is_err(), "twice");
         assert!(callbacks.answered(RequestId(3)).is_err(), "never asked");
@@ -72,5 +81,6 @@ mod tests {
         callbacks.ended(1);
         assert_eq!(callbacks.check(201), Ok(()), "nobody is left to answer");
         assert!(callbacks.answered(RequestId(2)).is_err(), "by a dead node");
+        assert!(callbacks.given(RequestId(1), 0, 2, 300).is_err(), "again");
     }
 }

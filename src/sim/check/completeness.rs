@@ -49,6 +49,7 @@ mod tests {
             committed: Index(9),
             persisted: Index(10),
             last: Index(10),
+            durable: Default::default(),
         }
     }
 

@@ -92,6 +92,7 @@ mod tests {
             committed: Index(5),
             persisted: Index(5),
             last: Index(5),
+            durable: Default::default(),
         }
     }
 

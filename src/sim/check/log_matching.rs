@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Verdict, Violation};
 use crate::shard::ids::{Index, PeerId, RegionId, Term};
+use crate::shard::recover::INITIAL_INDEX;
 
 /// All that was ever applied.
 #[derive(Debug, Default)]
@@ -36,10 +37,10 @@ impl LogMatching {
                 known.0, known.1
             ));
         }
+        // A peer that was founded with its region has nothing before the first entry.
         let before = self.applied.insert((region, peer), index);
-        if let Some(before) = before
-            && index != before.next()
-        {
+        let before = before.unwrap_or(Index(INITIAL_INDEX));
+        if index != before.next() {
             return wrong(format!(
                 "region {region}: peer {peer} applied entry {index} after entry {before}"
             ));
@@ -50,7 +51,36 @@ impl LogMatching {
     }
 
     /// A snapshot took the place of a peer's content.
-    pub fn restored(&mut self, region: RegionId, peer: PeerId, index: Index) {
+    pub fn restored(
+        &mut self,
+        (region, peer): (RegionId, PeerId),
+        index: Index,
+        term: Term,
+    ) -> Verdict {
+        let wrong = |what: String| Err(Violation::new("log matching", what));
+        match self.entries.get(&(region, index)) {
+            Some((known, _)) if *known != term => {
+                return wrong(format!(
+                    "region {region}: peer {peer} was restored at entry {index} of term {term}, which is of term {known}"
+                ));
+            }
+            None if index > Index(INITIAL_INDEX) => {
+                return wrong(format!(
+                    "region {region}: peer {peer} was restored at entry {index}, which nobody has applied"
+                ));
+            }
+            _ => {}
+        }
+        match self.applied.insert((region, peer), index) {
+            Some(before) if before > index => wrong(format!(
+                "region {region}: peer {peer} was restored at entry {index} after entry {before}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A peer is there again, and applies from here on once more.
+    pub fn replays(&mut self, region: RegionId, peer: PeerId, index: Index) {
         self.applied.insert((region, peer), index);
     }
 
@@ -98,7 +128,29 @@ mod tests {
             Ok(()),
             "the same again"
         );
-        matching.restored(OTHER.0, OTHER.1, Index(9));
-        assert_eq!(matching.applied(OTHER, Index(10), Term(7), 4), Ok(()));
+        assert_eq!(matching.applied(PEER, Index(7), Term(6), 2), Ok(()));
+        assert_eq!(matching.applied(PEER, Index(8), Term(7), 3), Ok(()));
+        assert_eq!(matching.restored(OTHER, Index(8), Term(7)), Ok(()));
+        assert_eq!(matching.applied(OTHER, Index(9), Term(7), 4), Ok(()));
+        assert!(matching.restored(OTHER, Index(8), Term(7)).is_err(), "back");
+        assert!(
+            matching.restored(OTHER, Index(9), Term(6)).is_err(),
+            "an entry of another term"
+        );
+        assert!(
+            matching.restored(OTHER, Index(99), Term(7)).is_err(),
+            "an entry that nobody has applied"
+        );
+        matching.restarted(PEER.0, PEER.1);
+        matching.replays(PEER.0, PEER.1, Index(7));
+        assert!(
+            matching.applied(PEER, Index(9), Term(7), 4).is_err(),
+            "a gap behind a replay"
+        );
+        matching.restarted(PEER.0, PEER.1);
+        assert!(
+            matching.applied(PEER, Index(8), Term(7), 3).is_err(),
+            "in the middle, after nothing"
+        );
     }
 }

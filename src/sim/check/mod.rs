@@ -1,5 +1,6 @@
 //! What must hold at every moment, one file each.
 
+pub mod bounds; // nobody holds more than it may
 pub mod callbacks; // every request is answered once
 pub mod completeness; // a new leader has everything
 pub mod coverage; // ranges never overlap

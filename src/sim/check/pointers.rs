@@ -1,6 +1,7 @@
-//! The order of a peer's indexes, and that none goes back.
+//! The order of a peer's indexes, and that none goes back: none at all within a life of its store, and
+//! nothing durable over its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Verdict, Violation};
 use crate::shard::ids::{PeerId, RegionId, StoreId};
@@ -10,6 +11,10 @@ use crate::shard::observe::PeerStatus;
 #[derive(Debug, Default)]
 pub struct Pointers {
     known: BTreeMap<(StoreId, RegionId, PeerId), PeerStatus>,
+    /// How they stood when their stores ended.
+    ended: BTreeMap<(StoreId, RegionId, PeerId), PeerStatus>,
+    /// Peers that are gone for ever.
+    gone: BTreeSet<(StoreId, RegionId, PeerId)>,
 }
 
 impl Pointers {
@@ -21,8 +26,27 @@ impl Pointers {
                 format!("store {store}: {what}: {status:?}"),
             ))
         };
+        let key = (store, status.region.id, status.peer);
+        // One that is on its way out is still looked at, with its region and without its log.
+        let leaves = !status.initialized && !status.region.peers.is_empty();
+        if self.gone.contains(&key) && !leaves {
+            return wrong("it was gone");
+        }
         if !status.initialized {
             return Ok(());
+        }
+        if let Some(before) = self.ended.remove(&key) {
+            let kept = before.committed.min(before.persisted);
+            let back = before.checkpointed > status.checkpointed
+                || before.checkpointed > status.applied
+                || kept > status.last
+                || before.durable.committed > status.committed
+                || before.durable.term > status.term
+                || before.region.epoch.version > status.region.epoch.version
+                || before.region.epoch.conf_ver > status.region.epoch.conf_ver;
+            if back {
+                return wrong(&format!("something durable was forgotten, of {before:?}"));
+            }
         }
         if status.checkpointed > status.applied {
             return wrong("checkpointed is beyond applied");
@@ -36,7 +60,6 @@ impl Pointers {
         if status.committed.min(status.persisted) > status.last {
             return wrong("committed is beyond the last entry");
         }
-        let key = (store, status.region.id, status.peer);
         if let Some(before) = self.known.insert(key, status.clone()) {
             let back = before.applied > status.applied
                 || before.truncated > status.truncated
@@ -51,9 +74,17 @@ impl Pointers {
         Ok(())
     }
 
-    /// A store begins a new life.
-    pub fn restarted(&mut self, store: StoreId) {
-        self.known.retain(|(other, _, _), _| *other != store);
+    /// A store's life is over.
+    pub fn ended(&mut self, store: StoreId) {
+        let ended = self
+            .known
+            .extract_if(.., |(other, _, _), _| *other == store);
+        self.ended.extend(ended);
+    }
+
+    /// A peer is gone for ever.
+    pub fn gone(&mut self, store: StoreId, region: RegionId, peer: PeerId) {
+        self.gone.insert((store, region, peer));
     }
 }
 
@@ -70,7 +101,10 @@ mod tests {
         PeerStatus {
             region: Region {
                 id: RegionId(2),
-                epoch: Epoch::default(),
+                epoch: Epoch {
+                    version: 1,
+                    conf_ver: 1,
+                },
                 range: KeyRange {
                     start: b"\x01".to_vec(),
                     limit: b"\x02".to_vec(),
@@ -89,6 +123,7 @@ mod tests {
             committed: Index(9),
             persisted: Index(10),
             last: Index(10),
+            durable: Default::default(),
         }
     }
 
@@ -123,7 +158,7 @@ mod tests {
         assert_eq!(pointers.look(STORE, &status()), Ok(()), "standing still");
         assert_eq!(pointers.look(StoreId(2), &with(&change)), Ok(()), "another");
         let alive = pointers.look(STORE, &with(&change)).is_err();
-        pointers.restarted(STORE);
+        pointers.ended(STORE);
         (alive, pointers.look(STORE, &with(&change)).is_err())
     }
 
@@ -131,10 +166,15 @@ mod tests {
     fn going_back_is_seen_within_one_life() {
         assert_eq!(is_seen(|status| status.applied = Index(7)), (true, false));
         assert_eq!(is_seen(|status| status.truncated = Index(4)), (true, false));
-        assert_eq!(
-            is_seen(|status| status.checkpointed = Index(5)),
-            (true, false)
-        );
+        let checkpoint = is_seen(|status| status.checkpointed = Index(5));
+        assert_eq!(checkpoint, (true, true), "an edit is durable");
+        let shorter = is_seen(|status| {
+            status.applied = Index(8);
+            (status.committed, status.persisted, status.last) = (Index(8), Index(8), Index(8));
+        });
+        assert_eq!(shorter, (true, true), "an entry was committed, durably");
+        let epoch = is_seen(|status| status.region.epoch.conf_ver = 0);
+        assert_eq!(epoch.1, true, "a change of the peers is durable");
         assert_eq!(is_seen(|status| status.committed = Index(8)), (true, false));
         assert_eq!(is_seen(|status| status.term = Term(5)), (true, false));
         assert_eq!(is_seen(|status| status.clock = 999), (true, false));
@@ -143,5 +183,27 @@ mod tests {
             is_seen(|status| (status.persisted, status.last) = (Index(9), Index(9))),
             (false, false)
         );
+    }
+
+    #[test]
+    fn what_was_written_down_is_not_forgotten_and_nobody_rises() {
+        let mut pointers = Pointers::default();
+        let kept = with(|status| {
+            status.durable.term = Term(6);
+            status.durable.committed = Index(9);
+        });
+        let forgets = |pointers: &mut Pointers, change: &dyn Fn(&mut PeerStatus)| {
+            pointers.look(STORE, &kept).expect("sound");
+            pointers.ended(STORE);
+            pointers.look(STORE, &with(change)).is_err()
+        };
+        assert!(!forgets(&mut pointers, &|_| ()));
+        pointers.ended(STORE);
+        assert!(forgets(&mut Pointers::default(), &|status| status.term = Term(5)));
+        assert!(forgets(&mut Pointers::default(), &|status| status
+            .committed =
+            Index(8)));
+        pointers.gone(STORE, RegionId(2), PeerId(1));
+        assert!(pointers.look(STORE, &status()).is_err(), "it was gone");
     }
 }
