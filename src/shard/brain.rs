@@ -650,13 +650,7 @@ impl Shard {
             .is_some_and(|release| release.lsn <= durable)
         {
             let release = self.core.releases.pop_front().expect("just seen");
-            let incarnation = release.incarnation;
-            let any = self.core.breaks(Mutant::NoIncarnation);
-            self.with(release.region, |peer, core| {
-                if peer.incarnation == incarnation || any {
-                    peer.released(core, release);
-                }
-            });
+            self.with(release.region, |peer, core| peer.released(core, release));
         }
         self.store_events();
     }
@@ -920,6 +914,16 @@ impl Shard {
             .collect();
         for region in gone {
             let peer = self.peers.remove(&region).expect("just seen");
+            // Its tombstone was the last that it wrote, and batches are released in order.
+            let waits = self
+                .core
+                .releases
+                .iter()
+                .any(|release| release.region == region);
+            assert!(
+                !waits,
+                "a peer of region {region} goes before what it wrote is durable"
+            );
             self.graves
                 .insert(region, (peer.id, peer.last_known().clone()));
             self.routes.retain(|_, other| *other != region);

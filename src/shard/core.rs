@@ -30,8 +30,6 @@ pub struct Release {
     pub lsn: wal::Lsn,
     /// Whose.
     pub region: RegionId,
-    /// In which life.
-    pub incarnation: Incarnation,
     /// Raft's number of what is durable then; none: the peer just goes on.
     pub ready: Option<u64>,
     /// What may leave then.

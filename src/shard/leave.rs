@@ -251,7 +251,6 @@ impl Peer {
         core.release(Release {
             lsn,
             region: self.region_id(),
-            incarnation: self.incarnation,
             ready: None,
             messages: Vec::new(),
         });

@@ -25,8 +25,6 @@ pub enum Mutant {
     EmptyReadyEarly,
     /// Batches do not carry the commit index.
     CommitLeftOut,
-    /// Completions are not checked against the life they belong to.
-    NoIncarnation,
     /// Ranges change without a checkpoint before.
     NoCheckpoint,
     /// An edit leaves before the log is durable (the state store's mutant).
@@ -41,7 +39,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every planted bug, by its name on the command line.
-    pub const ALL: [(&'static str, Mutant); 15] = [
+    pub const ALL: [(&'static str, Mutant); 14] = [
         ("ack-before-durable", Mutant::AckBeforeDurable),
         ("skip-sync", Mutant::SkipSync),
         ("answer-by-index", Mutant::AnswerByIndex),
@@ -51,7 +49,6 @@ impl Mutant {
         ("send-before-term", Mutant::SendBeforeTerm),
         ("empty-ready-early", Mutant::EmptyReadyEarly),
         ("commit-left-out", Mutant::CommitLeftOut),
-        ("no-incarnation", Mutant::NoIncarnation),
         ("no-checkpoint", Mutant::NoCheckpoint),
         ("edit-before-log", Mutant::EditBeforeLog),
         ("read-context-reused", Mutant::ReadContextReused),

@@ -187,7 +187,8 @@ impl fmt::Debug for Peer {
 
 impl Peer {
     /// A peer that has applied up to where `machine` has; `hard` is what it has promised.
-    pub fn new(core: &mut Core, machine: Machine, hard: HardState, initialized: bool) -> Peer {
+    pub fn new(core: &mut Core, mut machine: Machine, hard: HardState, initialized: bool) -> Peer {
+        machine.mutant = core.options.mutant;
         let region = &machine.region;
         let conf = match initialized {
             true => conf_state(region),

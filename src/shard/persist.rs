@@ -158,7 +158,6 @@ impl Peer {
             core.release(Release {
                 lsn,
                 region: self.region_id(),
-                incarnation: self.incarnation,
                 ready,
                 messages,
             });

@@ -350,7 +350,9 @@ impl Current {
         let region = self.machine.region.id;
         let applied = self.machine.applied;
         let mut log = core.log.borrow_mut();
-        log.keep(region.in_log(), &self.tail);
+        if self.unreadable.is_none() {
+            log.keep(region.in_log(), &self.tail);
+        }
         log.applied(region.in_log(), applied.0);
         drop(log);
         let mut peer = Peer::new(core, self.machine, self.hard, true);

@@ -246,7 +246,8 @@ impl World {
             return;
         }
         let node = leading[self.troubles.chance.below(leading.len() as u64) as usize].node;
-        let still = self.troubles.chance.below(4 * SECOND);
+        // Mostly long enough for another to be elected.
+        let still = SECOND + self.troubles.chance.below(4 * SECOND);
         let more = self.troubles.chance.below(2 * SECOND);
         self.nodes[node].paused_until = self.now + still;
         self.net.vanish(node);

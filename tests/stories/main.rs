@@ -3,7 +3,10 @@
 //! Each is a way in which a store of this kind loses, forks or hangs; the rule that prevents it is named
 //! where it is kept, in `src/shard`.
 
+mod damage;
 mod placement;
+mod rules;
+mod suites;
 mod theatre;
 
 use coracle::shard::error::Error;

@@ -288,6 +288,21 @@ impl Theatre {
         }
     }
 
+    /// Lets a held disk finish what the state store has begun, and nothing of the log.
+    pub fn finish_store(&mut self, store: u64) {
+        let time = self.time();
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        let shard = actor.shard.as_mut().expect("a running shard");
+        for work in std::mem::take(&mut actor.works) {
+            match work {
+                Work::Store(..) => actor
+                    .files
+                    .end(work, &mut |input| shard.handle(time, input)),
+                log => actor.works.push_back(log),
+            }
+        }
+    }
+
     /// Time passes, a turn every five milliseconds.
     pub fn pass(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds / 5 {
@@ -394,6 +409,54 @@ impl Theatre {
             "the peers are never changed: {changes:?}\n{}",
             self.describe()
         );
+    }
+
+    /// Writes a value, and waits for the answer.
+    pub fn write(&mut self, key: &[u8], value: &[u8]) {
+        for _ in 0..200 {
+            self.until("there is a leader", |theatre| theatre.leader().is_some());
+            let leader = self.leader().expect("just seen");
+            let request = self.put(leader, key, value);
+            if self.answer(request).is_ok() {
+                return;
+            }
+            self.pass(50);
+        }
+        panic!("nothing is ever written\n{}", self.describe());
+    }
+
+    /// What a store answers by itself, fresh or not.
+    pub fn local(&mut self, store: u64, key: &[u8]) -> Option<Vec<u8>> {
+        let request = self.get(store, key, Freshness::Local);
+        match self.answer(request) {
+            Ok(coracle::shard::request::Answer::Value(value)) => value.map(|value| value.to_vec()),
+            other => panic!("store {store} answers {other:?}"),
+        }
+    }
+
+    /// What everybody should see.
+    pub fn read(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        for _ in 0..200 {
+            self.until("there is a leader", |theatre| theatre.leader().is_some());
+            let leader = self.leader().expect("just seen");
+            let request = self.get(leader, key, Freshness::Linearizable);
+            if let Ok(coracle::shard::request::Answer::Value(value)) = self.answer(request) {
+                return value.map(|value| value.to_vec());
+            }
+            self.pass(50);
+        }
+        panic!("nothing is ever read\n{}", self.describe());
+    }
+
+    /// Whether all of these stores have applied what the leader has.
+    pub fn are_equal(&self, stores: &[u64]) -> bool {
+        let leader = self.leader().and_then(|store| self.status(store));
+        leader.is_some_and(|leader| {
+            stores.iter().all(|store| {
+                let status = self.status(*store);
+                status.is_some_and(|status| status.initialized && status.applied == leader.last)
+            })
+        })
     }
 
     /// Three voters on three stores.
