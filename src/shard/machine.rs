@@ -208,10 +208,21 @@ impl Machine {
                 |_| {},
                 |command| {
                     let Some(key) = command.reads() else { return };
-                    match store.get(key) {
-                        Lookup::Need(need) => missing.push(need),
+                    let need = match store.get(key) {
+                        Lookup::Need(need) => need,
+                        Lookup::Failed(error) => return failed = Some(error),
+                        Lookup::Found(_) | Lookup::Absent => return,
+                    };
+                    // Whoever asks again and again for a block that cannot be had is never told so: the
+                    // read that asked for it is.
+                    let asked = |pending: &PendingGet| pending.key() == key;
+                    let Some(place) = pending.iter().position(asked) else {
+                        return missing.push(need);
+                    };
+                    match store.resume(pending.swap_remove(place)) {
+                        Lookup::Need(more) => missing.push(more),
                         Lookup::Failed(error) => failed = Some(error),
-                        Lookup::Found(_) | Lookup::Absent => {}
+                        Lookup::Found(_) | Lookup::Absent => missing.push(need),
                     }
                 },
             )

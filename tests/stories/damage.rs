@@ -62,7 +62,12 @@ fn a_replica_whose_data_is_damaged_is_replaced_under_a_new_name() {
         theatre.add(leader, format!("\x01k{place:02}").as_bytes(), 1);
     }
     theatre.pass(2000);
-    assert!(is_given_up(&theatre), "{:?}\n{}", theatre.reports, theatre.describe());
+    assert!(
+        is_given_up(&theatre),
+        "{:?}\n{}",
+        theatre.reports,
+        theatre.describe()
+    );
     let request = theatre.get(hurt, b"\x01counter", Freshness::Local);
     let answer = theatre.answer(request);
     assert!(
