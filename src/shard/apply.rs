@@ -18,6 +18,7 @@ use super::mutant::Mutant;
 use super::observe::Observation;
 use super::peer::{Changing, Peer, Proposal, Stage};
 use super::request::{Answer, Response, Written};
+use super::time::MILLISECOND;
 
 impl Peer {
     /// Applies what is committed, within the bounds of a turn.
@@ -33,11 +34,39 @@ impl Peer {
         }
         if self.machine.applied > before {
             self.refused_reads = 0;
+            self.check_clock(core);
             self.applied(core);
         }
         if !self.machine.queue.is_empty() && self.changing.is_none() && !self.machine.is_reading() {
             self.dirty = true;
         }
+    }
+
+    /// A leader's time that is too far ahead is told of: what it has expired is gone. The leader sees that
+    /// its entries move the clock further than time has passed; others, which may just be catching up, see
+    /// that the clock is ahead of theirs.
+    fn check_clock(&mut self, core: &mut Core) {
+        let (clock, now, wall) = (self.machine.clock, core.now.mono, core.now.wall);
+        let before = self.clock_seen.take();
+        let leads = self.leads() && Term(self.node.raft.term) == self.machine.applied_term;
+        let by_ms = match (leads, before) {
+            (true, Some((before, at))) => {
+                let passed = now.saturating_sub(at) / MILLISECOND;
+                clock.saturating_sub(before + passed)
+            }
+            (true, None) => 0,
+            (false, _) => clock.saturating_sub(wall),
+        };
+        if leads {
+            self.clock_seen = Some((clock, now));
+        }
+        let ahead = by_ms > core.limits().clock_ahead_ms;
+        if ahead && (leads || !self.clock_told) {
+            let region = self.region_id();
+            core.effects
+                .push(Effect::Report(Report::ClockAhead { region, by_ms }));
+        }
+        self.clock_told = ahead && !leads;
     }
 
     /// Tells everyone how far this region is applied.

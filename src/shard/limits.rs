@@ -31,6 +31,9 @@ pub struct Limits {
     pub lease: u64,
     /// Clocks run faster or slower by no more than so many in a thousand.
     pub drift_per_mille: u64,
+    /// A leader's time may be so many milliseconds further ahead of a region's clock than time has passed
+    /// here; more is reported.
+    pub clock_ahead_ms: u64,
     /// Nanoseconds after which a write that was proposed is answered as undetermined.
     pub write_timeout: u64,
     /// Nanoseconds after which a read that could not be confirmed gives up.
@@ -105,6 +108,7 @@ impl Limits {
         election_ticks: 20,
         lease: 750 * MILLISECOND,
         drift_per_mille: 50,
+        clock_ahead_ms: 5_000,
         write_timeout: 10_000 * MILLISECOND,
         read_timeout: 5_000 * MILLISECOND,
         read_retry: 500 * MILLISECOND,

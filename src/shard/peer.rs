@@ -168,6 +168,10 @@ pub struct Peer {
     pub clock_wanted: bool,
     /// When placement is told of the region next.
     pub pulse: Pulse,
+    /// The region's clock when this leader applied an entry of its own last, and when that was.
+    pub clock_seen: Option<(u64, u64)>,
+    /// Whether it was told that the region's clock is too far ahead.
+    pub clock_told: bool,
     /// Reads of its data that the disk has refused, one after another.
     pub refused_reads: u32,
 }
@@ -255,6 +259,8 @@ impl Peer {
             compare_in: limits.compare_ticks,
             clock_wanted: false,
             pulse: Pulse::default(),
+            clock_seen: None,
+            clock_told: false,
             refused_reads: 0,
             node,
             machine,

@@ -30,7 +30,7 @@ use super::request::{Answer, Body, Freshness};
 const LOOKS_MAX: usize = 4096;
 
 /// What a read wants to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Question {
     /// The value of a key.
     Get(Vec<u8>),
@@ -105,13 +105,25 @@ enum Running {
     Scan(Scan, Vec<(Bytes, Bytes)>, usize, usize),
 }
 
+/// A read that runs, and what it takes to begin it again.
+#[derive(Debug)]
+struct Ran {
+    request: RequestId,
+    version: u64,
+    any: bool,
+    deadline: u64,
+    /// What it asks, where a leader may have to move the clock for it.
+    question: Option<Question>,
+    running: Running,
+}
+
 /// Reads under way.
 #[derive(Debug, Default)]
 pub struct Reads {
     waiting: Vec<Read>,
     attempts: VecDeque<Attempt>,
     confirmed: VecDeque<(Index, Read)>,
-    running: Vec<(RequestId, u64, Running)>,
+    running: Vec<Ran>,
 }
 
 impl Reads {
@@ -424,9 +436,9 @@ impl Peer {
         for read in waiting.chain(reads.waiting).chain(confirmed) {
             core.end_read(read, error.clone());
         }
-        for (request, _, _) in reads.running {
+        for ran in reads.running {
             core.reads_waiting -= 1;
-            core.refuse(request, error.clone());
+            core.refuse(ran.request, error.clone());
         }
     }
 
@@ -457,26 +469,26 @@ impl Peer {
                 core.refuse(request, Error::EpochNotMatch { current });
                 continue;
             }
+            let deadline = read.deadline;
+            let asked = match (&question, leads) {
+                // Most are answered at once: what waits for blocks is asked again only by its key.
+                (Question::Get(_), _) | (_, false) => None,
+                (question, true) => Some(question.clone()),
+            };
             let running = match question {
                 Question::Get(key) => match core.store.get(&key) {
                     Lookup::Need(pending) => Running::Get(pending),
                     Lookup::Found(value)
                         if leads && is_due(&value, self.machine.clock, core.now.wall) =>
                     {
-                        // Nobody has told the region yet how late it is: an entry does, and then the
-                        // key is gone for everyone.
                         drop(value);
-                        self.clock_wanted = true;
-                        self.dirty = true;
-                        let after = Index(self.node.raft.raft_log.last_index() + 1);
                         let asker = Asker::Client {
                             request,
                             version,
                             any,
                             question: Question::Get(key),
                         };
-                        let deadline = read.deadline;
-                        later.push_back((after, Read { asker, deadline }));
+                        later.push_back(self.after_clock(Read { asker, deadline }));
                         continue;
                     }
                     looked => {
@@ -508,27 +520,56 @@ impl Peer {
                     )
                 }
             };
-            self.reads.running.push((request, version, running));
+            self.reads.running.push(Ran {
+                request,
+                version,
+                any,
+                deadline,
+                question: asked,
+                running,
+            });
         }
         self.reads.confirmed = later;
         self.run_reads(core);
     }
 
+    /// Nobody has told the region yet how late it is: an entry does, and then what is due is gone for
+    /// everyone. The read waits for it.
+    fn after_clock(&mut self, read: Read) -> (Index, Read) {
+        self.clock_wanted = true;
+        self.dirty = true;
+        (Index(self.node.raft.raft_log.last_index() + 1), read)
+    }
+
     fn run_reads(&mut self, core: &mut Core) {
         let clock = self.machine.clock;
         let version = self.region().epoch.version;
-        for (request, asked, running) in std::mem::take(&mut self.reads.running) {
-            if asked != version {
+        let leads = self.leads();
+        for ran in std::mem::take(&mut self.reads.running) {
+            let request = ran.request;
+            if ran.version != version {
                 let current = vec![self.region().clone()];
                 core.finish_read(request, Err(Error::EpochNotMatch { current }));
                 continue;
             }
-            match step(core, clock, running) {
+            let wall = (leads && ran.question.is_some()).then_some(core.now.wall);
+            match step(core, clock, wall, ran.running) {
                 Ok(Step::Answered(answer)) => core.finish_read(request, Ok(answer)),
-                Ok(Step::Waits(running)) => self.reads.running.push((request, asked, running)),
+                Ok(Step::Due) => {
+                    let asker = Asker::Client {
+                        request,
+                        version,
+                        any: ran.any,
+                        question: ran.question.expect("what is due is asked for again"),
+                    };
+                    let deadline = ran.deadline;
+                    let waits = self.after_clock(Read { asker, deadline });
+                    self.reads.confirmed.push_back(waits);
+                }
+                Ok(Step::Waits(running)) => self.reads.running.push(Ran { running, ..ran }),
                 Ok(Step::More(running)) => {
                     self.dirty = true;
-                    self.reads.running.push((request, asked, running));
+                    self.reads.running.push(Ran { running, ..ran });
                 }
                 Err(error) => core.finish_read(request, Err(error)),
             }
@@ -540,9 +581,14 @@ enum Step {
     Answered(Answer),
     Waits(Running),
     More(Running),
+    /// A key is due by the leader's own time, and not by the region's clock.
+    Due,
 }
 
-fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
+/// A bounded step of a read; `wall` is the time of a leader that moves the clock for what is due.
+fn step(core: &mut Core, clock: u64, wall: Option<u64>, running: Running) -> Result<Step, Error> {
+    let mut due = false;
+    let is_due = |stored: &[u8]| wall.is_some_and(|wall| is_due(stored, clock, wall));
     match running {
         Running::Get(pending) if !pending.is_ready() => Ok(Step::Waits(Running::Get(pending))),
         Running::Get(pending) => match core.store.resume(pending) {
@@ -553,6 +599,7 @@ fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
             let mut malformed = None;
             let progressed = multi
                 .step(&mut core.store, |place, value| {
+                    due |= value.is_some_and(is_due);
                     match value.map(|stored| unwrap(stored, clock)).transpose() {
                         Ok(value) => values[place] = value.flatten(),
                         Err(error) => malformed = Some(error),
@@ -561,6 +608,9 @@ fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
                 .map_err(failed)?;
             if let Some(error) = malformed {
                 return Err(error);
+            }
+            if due {
+                return Ok(Step::Due);
             }
             Ok(match progressed {
                 Progressed::Done => Step::Answered(Answer::Values(values)),
@@ -578,6 +628,7 @@ fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
             let mut malformed = None;
             let progressed = scan
                 .step(&mut core.store, limits, |key, stored| {
+                    due |= is_due(stored);
                     match unwrap(stored, clock) {
                         Ok(Some(value)) => {
                             bytes += key.len() + value.len();
@@ -590,6 +641,9 @@ fn step(core: &mut Core, clock: u64, running: Running) -> Result<Step, Error> {
                 .map_err(failed)?;
             if let Some(error) = malformed {
                 return Err(error);
+            }
+            if due {
+                return Ok(Step::Due);
             }
             let full = pairs.len() >= count || bytes >= budget;
             Ok(match progressed {

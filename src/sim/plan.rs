@@ -1,7 +1,7 @@
 //! What a seed decides before anything happens: the cluster, and which faults there are.
 
 use super::disk::{Chance, Durability};
-use super::trouble::Trouble;
+use super::trouble::{self, Trouble};
 use crate::placement;
 use crate::shard::limits::Limits;
 use crate::shard::mutant::Mutant;
@@ -171,6 +171,8 @@ impl Plan {
             Limits::DEFAULT
         };
         limits.store_beat_ticks = 0;
+        // Clocks run off all the time, and nobody sets them right.
+        limits.clock_ahead_ms = trouble::APART_MS;
         if chance.below(3) == 0 {
             // Without leases every read asks a quorum, and nobody keeps quiet after a start.
             limits.lease = 0;

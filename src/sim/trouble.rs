@@ -26,7 +26,7 @@ const NEAR_MS: u64 = 2000;
 
 /// Wall clocks differ by no more milliseconds where they are within the bound: they run off as the others
 /// do, for as long as a run takes, and jump a few times.
-const APART_MS: u64 = 60_000;
+pub const APART_MS: u64 = 60_000;
 
 /// Which of these faults a seed has: mean times between two of each; 0: none.
 #[derive(Clone, Debug, Default)]
@@ -169,9 +169,9 @@ impl World {
             return;
         };
         match fault {
-            Fault::Wipe(node) => return self.wipe_damaged(node),
-            Fault::Restart(at) => return self.restart(at),
-            _ if self.healing_since.is_some() => return,
+            Fault::Wipe(node) => self.wipe_damaged(node),
+            Fault::Restart(at) => self.restart(at),
+            _ if self.healing_since.is_some() => {}
             Fault::Damage => {
                 self.plan_next(trouble.damage, fault);
                 self.damage();
@@ -316,7 +316,7 @@ impl World {
             Report::Quarantined { .. } | Report::PlacementUnreadable(_) => {
                 self.may_complain(at.node)
             }
-            Report::ClockAhead { .. } => far,
+            Report::ClockAhead { .. } => far || !self.plan.clocks_sound,
             Report::Stopped(_) | Report::Diverged { .. } => false,
         };
         self.tell(|| format!("store {store} reports {report:?}"));

@@ -1,1 +1,234 @@
 //! Cases that other stores try by name, as far as no other story is the same.
+
+use coracle::shard::door::Report;
+use coracle::shard::error::Error;
+use coracle::shard::ids::StoreId;
+use coracle::shard::region::Role;
+use coracle::shard::request::{Body, Freshness, PeerChange, Write};
+
+use crate::theatre::{REGION, Theatre, peer};
+
+const KEY: &[u8] = b"\x01key";
+
+/// TinyKV's one partition: the leader's majority goes on, a minority's leader does not, and all agree in
+/// the end.
+#[test]
+fn a_majority_writes_and_a_minority_does_not() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.write(KEY, b"first");
+    theatre.until("all are equal", |theatre| theatre.are_equal(&[1, 2, 3]));
+    let leader = theatre.leader().expect("a leader");
+    let follower = leader % 3 + 1;
+    theatre.isolated = vec![StoreId(follower)];
+    theatre.write(KEY, b"second");
+    assert_eq!(theatre.local(follower, KEY), Some(b"first".to_vec()));
+    theatre.isolated.clear();
+    theatre.until("all are equal", |theatre| theatre.are_equal(&[1, 2, 3]));
+    let leader = theatre.leader().expect("a leader");
+    theatre.isolated = vec![StoreId(leader)];
+    let lost = theatre.put(leader, KEY, b"lost");
+    theatre.until("another leads", |theatre| {
+        theatre.leader().is_some_and(|other| other != leader)
+    });
+    theatre.write(KEY, b"third");
+    theatre.isolated.clear();
+    assert!(theatre.answer(lost).is_err());
+    theatre.until("all are equal", |theatre| theatre.are_equal(&[1, 2, 3]));
+    for store in 1..=3 {
+        assert_eq!(theatre.local(store, KEY), Some(b"third".to_vec()));
+    }
+}
+
+/// TinyKV's transfers: to each in turn, and writes go on.
+#[test]
+fn leadership_goes_to_everyone_in_turn() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    for to in [2, 3, 1, 3, 2, 1] {
+        theatre.until("all are equal", |theatre| theatre.are_equal(&[1, 2, 3]));
+        let leader = theatre.leader().expect("a leader");
+        let info = theatre.status(to).expect("a peer").peer;
+        let region = REGION;
+        // It is advice: whoever has just started, or is behind, does not follow it.
+        for _ in 0..20 {
+            if theatre.leader() == Some(to) {
+                break;
+            }
+            let leader = theatre.leader().unwrap_or(leader);
+            theatre.ask(leader, Body::TransferLeader { region, to: info });
+            theatre.pass(1500);
+        }
+        assert_eq!(theatre.leader(), Some(to));
+        theatre.write(KEY, format!("{to}").as_bytes());
+    }
+}
+
+/// TinyKV's changes of peers: a removed peer's data is gone, the same store takes a new one, and a peer that
+/// leads and is removed hands over first.
+#[test]
+fn peers_come_and_go_with_their_data() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.write(KEY, b"first");
+    for round in 0..3 {
+        let leader = theatre.leader().expect("a leader");
+        let goes = match round {
+            // The leader itself, the last time.
+            2 => leader,
+            _ => leader % 3 + 1,
+        };
+        let name = theatre.status(goes).expect("a peer").peer;
+        theatre.change(&[PeerChange::Remove(name)]);
+        theatre.until("it is gone", |theatre| theatre.status(goes).is_none());
+        let request = theatre.get(goes, KEY, Freshness::Local);
+        let answer = theatre.answer(request);
+        assert!(
+            matches!(answer, Err(Error::RegionNotFound(_))),
+            "{answer:?}"
+        );
+        theatre.write(KEY, format!("{round}").as_bytes());
+        let new = 10 + round;
+        theatre.change(&[PeerChange::Put(peer(new, goes, Role::Learner))]);
+        theatre.change(&[PeerChange::Put(peer(new, goes, Role::Voter))]);
+        theatre.until("it has everything", |theatre| theatre.are_equal(&[goes]));
+        let value = theatre.local(goes, KEY);
+        assert_eq!(value, Some(format!("{round}").into_bytes()));
+    }
+}
+
+/// Three become one, whoever leads: the leader of two is removed as well.
+#[test]
+fn a_region_of_two_loses_its_leader() {
+    let mut theatre = Theatre::new(2);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
+    theatre.until("it is there", |theatre| {
+        theatre.status(2).is_some_and(|status| status.initialized)
+    });
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Voter))]);
+    theatre.write(KEY, b"value");
+    let leader = theatre.leader().expect("a leader");
+    let name = theatre.status(leader).expect("a peer").peer;
+    theatre.change(&[PeerChange::Remove(name)]);
+    let other = 3 - leader;
+    theatre.until("the other leads alone", |theatre| theatre.leads(other));
+    theatre.until("it is gone", |theatre| theatre.status(leader).is_none());
+    assert_eq!(theatre.read(KEY), Some(b"value".to_vec()));
+}
+
+/// TiKV's commit without the leader's own disk: what a quorum has is committed, and the leader does not
+/// apply it before it is durable here as well.
+#[test]
+fn a_quorum_commits_without_the_leaders_disk() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.write(KEY, b"first");
+    theatre.until("all are equal", |theatre| theatre.are_equal(&[1, 2, 3]));
+    let leader = theatre.leader().expect("a leader");
+    theatre.hold_disk(leader, true);
+    let request = theatre.put(leader, KEY, b"second");
+    theatre.pass(100);
+    assert_eq!(
+        theatre.answers.get(&request),
+        None,
+        "it is not applied here"
+    );
+    assert_eq!(theatre.local(leader, KEY), Some(b"first".to_vec()));
+    theatre.cut_power(leader);
+    theatre.until("another leads", |theatre| theatre.leader().is_some());
+    assert_eq!(theatre.read(KEY), Some(b"second".to_vec()), "two had it");
+}
+
+/// TiKV's full disk: what grows is refused and reads go on; when there is space, writes go on.
+#[test]
+fn a_full_disk_refuses_writes_and_serves_reads() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.write(KEY, b"first");
+    let disk = |theatre: &mut Theatre, full: bool| {
+        let actor = theatre.actors.get_mut(&StoreId(1)).expect("an actor");
+        let used = actor.files.disk.used_bytes();
+        actor
+            .files
+            .disk
+            .set_capacity(if full { used } else { u64::MAX });
+    };
+    disk(&mut theatre, true);
+    let filler = vec![b'.'; 2000];
+    let mut refused = false;
+    for place in 0..400 {
+        let request = theatre.put(1, format!("\x01f{place}").as_bytes(), &filler);
+        refused |= theatre.answer(request).is_err();
+        if refused {
+            break;
+        }
+    }
+    assert!(refused, "a full disk takes no end of writes");
+    assert_eq!(theatre.read(KEY), Some(b"first".to_vec()));
+    disk(&mut theatre, false);
+    theatre.space(1, 1 << 30);
+    theatre.pass(2000);
+    theatre.write(KEY, b"second");
+    assert_eq!(theatre.read(KEY), Some(b"second".to_vec()));
+}
+
+/// A key that is due by the leader's time is gone for whoever reads many keys, too.
+#[test]
+fn keys_that_are_due_are_gone_for_all_kinds_of_reads() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    for scan in [false, true] {
+        let due = theatre.time().wall + 400;
+        let write = Write::Put {
+            key: KEY,
+            value: b"brief",
+            expiry_ms: Some(due),
+        };
+        let request = theatre.ask(1, Body::Write(&[write]));
+        assert!(theatre.answer(request).is_ok());
+        theatre.until("it is due", |theatre| theatre.time().wall > due);
+        let freshness = Freshness::Linearizable;
+        let request = match scan {
+            false => theatre.ask(
+                1,
+                Body::MultiGet {
+                    keys: &[KEY],
+                    freshness,
+                },
+            ),
+            true => theatre.ask(
+                1,
+                Body::Scan {
+                    start: KEY,
+                    limit: b"\x01l",
+                    count: 10,
+                    reverse: false,
+                    freshness,
+                },
+            ),
+        };
+        let answer = format!("{:?}", theatre.answer(request));
+        assert!(!answer.contains("brief"), "{answer}");
+        let clock = theatre.status(1).expect("it is there").clock;
+        assert!(clock >= due, "the region knows how late it is");
+    }
+}
+
+/// A leader whose clock is far ahead moves the region's clock, which nothing takes back: whoever applies
+/// that says so.
+#[test]
+fn a_clock_that_is_far_ahead_is_reported() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.write(KEY, b"first");
+    theatre.pass(60_000);
+    theatre.write(KEY, b"a minute later");
+    assert_eq!(theatre.reports, [], "a region may be idle");
+    theatre.ahead_ms = theatre.plan.limits.clock_ahead_ms + 1000;
+    theatre.write(KEY, b"second");
+    let reports = &theatre.reports[..];
+    let ahead =
+        |report: &Report| matches!(report, Report::ClockAhead { region, .. } if *region == REGION);
+    assert!(reports.iter().any(ahead), "{reports:?}");
+}

@@ -45,6 +45,8 @@ pub struct Theatre {
     pub reports: Vec<Report>,
     /// The nodes, as shards have told last; none: there is no placement.
     pub nodes: Vec<NodeInfo>,
+    /// The wall clocks are ahead by so much.
+    pub ahead_ms: u64,
     next_request: u64,
 }
 
@@ -105,6 +107,7 @@ impl Theatre {
             answers: BTreeMap::new(),
             reports: Vec::new(),
             nodes: Vec::new(),
+            ahead_ms: 0,
             next_request: 1,
         };
         for store in 1..=stores {
@@ -144,7 +147,7 @@ impl Theatre {
     pub fn time(&self) -> Time {
         Time {
             mono: self.now,
-            wall: 1_000_000 + self.now / MILLISECOND,
+            wall: 1_000_000 + self.ahead_ms + self.now / MILLISECOND,
         }
     }
 
@@ -268,6 +271,14 @@ impl Theatre {
             let message = Box::new(message);
             shard.handle(time, Input::Peer { from, message });
         }
+    }
+
+    /// A driver says how much space there is.
+    pub fn space(&mut self, store: u64, bytes_free: u64) {
+        let time = self.time();
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        let shard = actor.shard.as_mut().expect("a running shard");
+        shard.handle(time, Input::Space { bytes_free });
     }
 
     /// What a disk has begun is finished by itself, or when the story lets it.
