@@ -57,10 +57,12 @@ impl Peer {
             (true, None) => 0,
             (false, _) => clock.saturating_sub(wall),
         };
-        if leads {
+        let bound = core.limits().clock_ahead_ms;
+        // An entry of an earlier leader, or one without a time, says nothing of this one's clock.
+        if leads && clock + bound >= wall {
             self.clock_seen = Some((clock, now));
         }
-        let ahead = by_ms > core.limits().clock_ahead_ms;
+        let ahead = by_ms > bound;
         if ahead && (leads || !self.clock_told) {
             let region = self.region_id();
             core.effects
