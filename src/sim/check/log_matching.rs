@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(matching.applied(PEER, Index(7), Term(6), 2), Ok(()));
         assert_eq!(matching.applied(PEER, Index(8), Term(7), 3), Ok(()));
         assert_eq!(matching.restored(OTHER, Index(8), Term(7)), Ok(()));
-        assert_eq!(matching.applied(OTHER, Index(9), Term(7), 4), Ok(()));
+        assert_eq!(matching.applied(OTHER, Index(9), Term(7), 3), Ok(()));
         assert!(matching.restored(OTHER, Index(8), Term(7)).is_err(), "back");
         assert!(
             matching.restored(OTHER, Index(9), Term(6)).is_err(),
@@ -144,7 +144,7 @@ mod tests {
         matching.restarted(PEER.0, PEER.1);
         matching.replays(PEER.0, PEER.1, Index(7));
         assert!(
-            matching.applied(PEER, Index(9), Term(7), 4).is_err(),
+            matching.applied(PEER, Index(9), Term(7), 3).is_err(),
             "a gap behind a replay"
         );
         matching.restarted(PEER.0, PEER.1);

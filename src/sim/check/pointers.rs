@@ -158,6 +158,8 @@ mod tests {
         assert_eq!(pointers.look(STORE, &status()), Ok(()), "standing still");
         assert_eq!(pointers.look(StoreId(2), &with(&change)), Ok(()), "another");
         let alive = pointers.look(STORE, &with(&change)).is_err();
+        let mut pointers = Pointers::default();
+        assert_eq!(pointers.look(STORE, &status()), Ok(()));
         pointers.ended(STORE);
         (alive, pointers.look(STORE, &with(&change)).is_err())
     }
