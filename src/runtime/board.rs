@@ -160,13 +160,18 @@ impl Board {
 /// Writes a shard's part, again and again.
 pub async fn keep(driver: Rc<Driver>) {
     while !driver.has_stopped() {
-        let part = Part {
-            samples: samples(&driver),
-            status: status(&driver),
-        };
-        driver.board.write(driver.station.shard, part);
+        write_now(&driver);
         Timer::new(EVERY).await;
     }
+}
+
+/// Writes a shard's part.
+pub fn write_now(driver: &Driver) {
+    let part = Part {
+        samples: samples(driver),
+        status: status(driver),
+    };
+    driver.board.write(driver.station.shard, part);
 }
 
 fn samples(driver: &Driver) -> Vec<Sample> {

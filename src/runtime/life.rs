@@ -160,6 +160,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
     driver.learn_nodes(&start.nodes);
     driver.handle(Input::Nodes(start.nodes));
     become_open(&driver, start.founding).await?;
+    board::write_now(&driver);
     let _ = start.events.send((start.station.shard, Event::Open));
     if start.station.shard == 0 && !start.is_told {
         let shards = driver.config.node.shards;

@@ -33,6 +33,8 @@ pub fn is_elsewhere(error: &Error) -> bool {
             | Error::KeyNotInRegion { .. }
             | Error::RegionMoved(_)
             | Error::StaleCommand
+            // Whoever waits for its answer waits for room as well, and asks for no more meanwhile.
+            | Error::ServerIsBusy(_)
     )
 }
 
