@@ -29,10 +29,6 @@ use crate::placement::{self, NodeInfo};
 use crate::shard::ids::{ClusterId, NodeId, PeerId, RegionId, StoreId};
 use crate::shard::region::{Epoch, PeerInfo, Region, Role};
 
-/// So often a busy turn loop lets the executor look at its timers and at the files of tables. A new segment
-/// of the log is written in dozens of steps, each of which waits for such a look.
-const PREEMPT: Duration = Duration::from_micros(500);
-
 /// The first byte of every user key.
 const USER: u8 = 1;
 
@@ -145,7 +141,6 @@ impl Node {
                 .name(&format!("shard-{shard}"))
                 .io_memory(config.io.memory_kib << 10)
                 .ring_depth(config.io.ring_depth)
-                .preempt_timer(PREEMPT)
                 .spin_before_park(Duration::from_micros(config.io.spin_us))
                 .spawn(move || live(start));
             let executor = executor.map_err(|error| {

@@ -13,6 +13,10 @@ use crate::shard::door::{Effect, Input, Report};
 /// Turns without a pause before what was begun is handed to the kernel and others get their time.
 const TURNS_IN_A_ROW: usize = 8;
 
+/// Nanoseconds that a busy loop lets pass before the executor looks after the files that it carries: a new
+/// segment of the log is written in dozens of steps, each of which waits for that.
+const LOOK_AFTER: u64 = 300_000;
+
 /// Looks at the ring between two looks at the clock.
 const LOOKS_PER_CLOCK: usize = 32;
 
@@ -23,6 +27,7 @@ const COMPLETIONS_PER_TURN: usize = 256;
 pub async fn run(driver: Rc<Driver>) {
     let mut turn = Turn::default();
     let mut in_a_row = 0;
+    let mut looked_after = 0;
     loop {
         turn.take(&driver);
         if driver.has_stopped() {
@@ -32,9 +37,18 @@ pub async fn run(driver: Rc<Driver>) {
         let looked = driver.ring.as_ref().is_some_and(|side| side.look(&driver));
         if looked || driver.shard.borrow().wants_turn() {
             in_a_row += 1;
-            if in_a_row >= TURNS_IN_A_ROW && driver.ring.is_none() {
+            let now = driver.clock.mono();
+            let is_due = match &driver.ring {
+                None => in_a_row >= TURNS_IN_A_ROW,
+                Some(_) => {
+                    now > looked_after + LOOK_AFTER
+                        && (driver.store.under_way() > 0 || driver.log.needs_executor())
+                }
+            };
+            if is_due {
                 in_a_row = 0;
                 submit_now().await;
+                looked_after = driver.clock.mono();
             } else {
                 glommio::yield_if_needed().await;
                 driver.log.hand_over().await;

@@ -302,6 +302,12 @@ impl LogDisk {
         self.finished.under_way()
     }
 
+    /// Whether the executor carries out effects: other than the ring, it must be let do so.
+    pub fn needs_executor(&self) -> bool {
+        let on_ring = self.ring.as_ref().map_or(0, |(_, writes)| writes.len());
+        self.under_way() > on_ring
+    }
+
     /// Why the log is final, if it is.
     pub fn failure(&self) -> Option<DiskError> {
         self.shared.state.borrow().failed.clone()

@@ -65,7 +65,11 @@ impl Sockets {
         }
         count(&driver.figures.accepted, 1);
         let open = driver.connections.borrow().len();
-        if open >= driver.config.client.connections_max || driver.draining.get() {
+        if driver.draining.get() {
+            // As if nobody listened any more.
+            return socket::close(fd);
+        }
+        if open >= driver.config.client.connections_max {
             count(&driver.figures.cut_off, 1);
             let _ = socket::send(fd, b"-ERR max number of clients reached\r\n");
             return socket::close(fd);

@@ -1,6 +1,6 @@
 //! Log writes on the ring: what they need until they are done.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use coracle_wal::Lsn;
@@ -24,6 +24,7 @@ struct Write {
 #[derive(Default)]
 pub struct Writes {
     places: RefCell<Vec<Option<Write>>>,
+    under_way: Cell<usize>,
 }
 
 /// A write that is over.
@@ -48,6 +49,7 @@ impl Writes {
         offset: u64,
         syncs: bool,
     ) {
+        self.under_way.set(self.under_way.get() + 1);
         let mut places = self.places.borrow_mut();
         let free = places.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| {
@@ -66,6 +68,16 @@ impl Writes {
         // SAFETY: buffer and file stay in their place until the completion takes them out; the buffer's memory
         // does not move with it.
         unsafe { ring.write(fd, place as u32, bytes, length, offset, syncs) }
+    }
+
+    /// How many are under way.
+    pub fn len(&self) -> usize {
+        self.under_way.get()
+    }
+
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Something of a write has completed; the write, if it is over.
@@ -92,6 +104,7 @@ impl Writes {
             return None;
         }
         let write = place.take()?;
+        self.under_way.set(self.under_way.get() - 1);
         Some(Written {
             lsn: write.lsn,
             file: write.file,
