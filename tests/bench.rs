@@ -88,6 +88,19 @@ fn redis_protocol_and_large_values_go_as_well() {
 }
 
 #[test]
+fn shards_pass_on_what_another_one_leads() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        return eprintln!("skipped: two shards want two cores");
+    }
+    let (_, rows) = rows(
+        "--shards 2 --duration 500ms --warmup 100ms --keys 20000 --connections 32 --pipeline 16 --proto resp",
+    );
+    assert_eq!(rows.len(), 2);
+    rows.iter().for_each(check);
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_what_can() {
     for (arguments, code, expected) in [
         ("--value-size 0", 2, "from 1 to 1048576"),

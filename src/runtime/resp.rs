@@ -463,9 +463,10 @@ fn stores(
     groups: &[Vec<u32>],
     has_waited: bool,
 ) -> Option<(Option<StoreId>, Vec<Option<StoreId>>)> {
+    let me = driver.station.store;
     let next = |error: Option<&Error>, key: &[u8], store: Option<StoreId>| match error {
         None => Some(store),
-        Some(error) => match driver.next_place(error, key) {
+        Some(error) => match driver.next_place(error, key, store.unwrap_or(me)) {
             Next::Here => Some(None),
             Next::There(store) => Some(Some(store)),
             Next::Later if has_waited => Some(None),
@@ -473,7 +474,7 @@ fn stores(
         },
     };
     if groups.is_empty() {
-        let store = next(slot.error_of(None), plan.key(), None)?;
+        let store = next(slot.error_of(None), plan.key(), slot.store_of(None))?;
         return Some((store, Vec::new()));
     }
     let of_group = |group: &Vec<u32>| {

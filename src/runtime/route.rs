@@ -55,11 +55,23 @@ impl Routes {
         (route.limit.is_empty() || key < &route.limit[..]).then(|| route.clone())
     }
 
-    fn forget(&self, key: &[u8]) {
+    /// A store has refused a key. If that is where the route leads, the route was wrong: it is corrected if
+    /// the store knew better, and forgotten if not.
+    fn refused(&self, key: &[u8], by: StoreId, leader: Option<StoreId>) {
         let mut known = self.known.borrow_mut();
-        let below = known.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
-        if let Some(start) = below.last().map(|(start, _)| start.clone()) {
-            known.remove(&start);
+        let mut below = known.range_mut::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
+        let Some((start, route)) = below.next_back() else {
+            return;
+        };
+        if route.leader != Some(by) {
+            return;
+        }
+        match leader {
+            Some(leader) if leader != by => route.leader = Some(leader),
+            _ => {
+                let start = start.clone();
+                known.remove(&start);
+            }
         }
     }
 
@@ -81,8 +93,10 @@ impl Routes {
 }
 
 impl Driver {
-    /// Where a command for this key goes, after this error.
-    pub fn next_place(self: &Rc<Driver>, error: &Error, key: &[u8]) -> Next {
+    /// Where a command for this key goes, after this error of the store that was asked.
+    ///
+    /// A route serves all commands that wait for it, until the store that it leads to refuses one.
+    pub fn next_place(self: &Rc<Driver>, error: &Error, key: &[u8], asked: StoreId) -> Next {
         let me = self.station.store;
         let place = |store| match store == me {
             true => Next::Here,
@@ -92,16 +106,21 @@ impl Driver {
             Error::NotLeader {
                 leader: Some(leader),
                 ..
-            } => place(leader.store),
+            } => {
+                self.routes.refused(key, asked, Some(leader.store));
+                place(leader.store)
+            }
+            // Whoever is asked at another shard is not always there: another one may lead by now.
+            Error::NotLeader { leader: None, .. } if asked != me => {
+                self.routes.refused(key, asked, None);
+                Next::Later
+            }
             Error::RegionNotFound(_)
             | Error::KeyNotInRegion { .. }
             | Error::EpochNotMatch { .. } => {
+                self.routes.refused(key, asked, None);
                 match self.routes.find(key).and_then(|route| route.leader) {
-                    Some(store) => {
-                        // Not asked for twice, if it is wrong.
-                        self.routes.forget(key);
-                        place(store)
-                    }
+                    Some(store) => place(store),
                     None => {
                         self.locate(key);
                         Next::Later
@@ -197,5 +216,29 @@ impl Driver {
         let reply = Rc::new(Reply::default());
         self.forward(store, Owner::Task(reply.clone()), request);
         reply.wait().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_lasts_until_the_store_that_it_leads_to_refuses() {
+        let routes = Routes::default();
+        let route = Route {
+            region: RegionId(2),
+            limit: b"m".to_vec(),
+            leader: Some(StoreId(7)),
+        };
+        routes.known.borrow_mut().insert(b"a".to_vec(), route);
+        let leader = |key: &[u8]| routes.find(key).and_then(|route| route.leader);
+        routes.refused(b"b", StoreId(1), None);
+        routes.refused(b"0", StoreId(7), None);
+        assert_eq!((leader(b"b"), leader(b"x")), (Some(StoreId(7)), None));
+        routes.refused(b"b", StoreId(7), Some(StoreId(8)));
+        assert_eq!(leader(b"c"), Some(StoreId(8)));
+        routes.refused(b"b", StoreId(8), Some(StoreId(8)));
+        assert_eq!(leader(b"c"), None);
     }
 }

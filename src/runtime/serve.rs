@@ -82,7 +82,13 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
         }
         let next = match (&error, region) {
             (Error::RegionNotFound(_), Some(region)) => find_region(driver, region).await,
-            _ => driver.next_place(&error, &key),
+            _ => {
+                let asked = match to {
+                    To::Here => driver.station.store,
+                    To::There(store) => store,
+                };
+                driver.next_place(&error, &key, asked)
+            }
         };
         to = match next {
             Next::Here => To::Here,
