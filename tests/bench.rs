@@ -26,10 +26,11 @@ fn rows(arguments: &str) -> (Value, Vec<Value>) {
     (setting, lines.collect())
 }
 
-/// Figures that can be: something was done, nothing failed, percentiles rise.
+/// Figures that can be: something was done, percentiles rise, and nothing failed, but that a node may be too
+/// busy for some of what is asked of it.
 fn check(row: &Value) {
-    let errors = row["errors"].as_object().expect("errors by name");
-    assert!(errors.is_empty(), "{row}");
+    let mut errors = row["errors"].as_object().expect("errors by name").keys();
+    assert!(errors.all(|name| name.starts_with("busy: ")), "{row}");
     assert!(row["count"].as_u64().expect("a count") > 0, "{row}");
     assert!(
         row["ops_per_second"].as_f64().expect("a rate") > 0.0,

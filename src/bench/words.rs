@@ -231,10 +231,17 @@ fn failed(frame: &[u8]) -> Result<Outcome, String> {
     let Err(failure) = answered.result else {
         return Ok(Outcome::Done);
     };
+    let text = failure.text.clone();
     let error = Error::from(failure);
-    let name = format!("{error:?}");
-    let end = name.find(|letter: char| !letter.is_alphanumeric());
-    let name = name[..end.unwrap_or(name.len())].to_string();
+    let name = match error {
+        // Its words say what is busy.
+        Error::ServerIsBusy(_) => text,
+        _ => {
+            let name = format!("{error:?}");
+            let end = name.find(|letter: char| !letter.is_alphanumeric());
+            name[..end.unwrap_or(name.len())].to_string()
+        }
+    };
     Ok(match is_elsewhere(&error) {
         true => Outcome::Elsewhere(name),
         false => Outcome::Failed(name),
