@@ -254,8 +254,8 @@ async fn become_open(driver: &Rc<Driver>, mut founding: Option<Found>) -> Result
     }
 }
 
-/// An executor that slept without any timer was seen to sleep on though what it waited for had completed:
-/// about once in some hundred starts, while files were opened. With a timer it wakes all the same.
+/// Twice a start did not go on while files were opened and the executor had no timer; where it has one, that
+/// was not seen. Why is not traced.
 async fn stay_awake(stopping: Arc<AtomicBool>) {
     while !stopping.load(Ordering::Relaxed) {
         Timer::new(AWAKE).await;

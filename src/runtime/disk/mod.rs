@@ -6,7 +6,8 @@
 //! can do wrong is to report what is not true. What it therefore takes care of:
 //!
 //! * **Direct I/O** ([`file`]): whole 4 KiB blocks, past the page cache. A write that ended short goes
-//!   on where it stopped; one that cannot is a failure, never a success.
+//!   on where it stopped; one that cannot is a failure, never a success. Through the ring of our own a
+//!   log write that ended short is a failure at once.
 //! * **Durability** ([`probe`]): a log write is durable when it was written through the device's
 //!   cache, or written and then synced; which of the two is faster is measured once per store.
 //! * **Names**: a file that is reported has its directory synced, too.
