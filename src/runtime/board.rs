@@ -74,6 +74,8 @@ metrics! {
     QUARANTINED "counter" "coracle_regions_quarantined_total" "Regions that cannot be served here";
     DIVERGED "counter" "coracle_replicas_diverged_total" "Replicas that differed from their leader";
     LOG_LSN "counter" "coracle_log_durable_batches_total" "Batches of the log that are durable";
+    LOG_WRITTEN "counter" "coracle_log_written_bytes_total" "Bytes that the log has made durable, whole blocks";
+    LOG_WRITES "summary" "coracle_log_write_seconds" "From the beginning of a write to the log until it is durable";
     LOG_SEGMENTS "gauge" "coracle_log_segments" "Segments of the log that hold something";
     LOG_LEFT "gauge" "coracle_log_segments_left" "Segments that the log may still fill";
     LOG_MEMORY "gauge" "coracle_log_memory_bytes" "Memory of the log's index and cached entries";
@@ -216,6 +218,8 @@ fn samples(driver: &Driver) -> Vec<Sample> {
         (statuses.len() - leads) as f64,
     );
     add(&HELD, plain(), shard.held_bytes() as f64);
+    let pace = driver.log.pace();
+    add(&LOG_WRITTEN, plain(), pace.bytes.get() as f64);
     {
         let log = shard.log();
         add(&LOG_LSN, plain(), log.durable_lsn().0 as f64);
@@ -252,6 +256,7 @@ fn samples(driver: &Driver) -> Vec<Sample> {
         ",kind=\"read\"",
         &figures.reads.borrow(),
     );
+    summary(&mut out, &LOG_WRITES, "", &pace.took.borrow());
     summary(&mut out, &TURNS, "", &figures.turns.borrow());
     out
 }

@@ -14,8 +14,10 @@ use glommio::{LocalExecutorBuilder, Placement};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
+use super::bare::Bare;
 use crate::cli::{Exit, Failure};
 use crate::runtime::disk::{Durability, LogDisk, ShardDirectory, probe};
+use crate::runtime::ring::Ring;
 
 /// How to measure.
 #[derive(Args)]
@@ -35,13 +37,18 @@ pub struct LogBench {
     /// Regions the entries go to, in turn
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     regions: u32,
+    /// Batches in flight, one row each
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,4,16",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    in_flight: Vec<u16>,
+    /// Beside each row what the disk gives to bare writes of a batch's size
+    #[arg(long)]
+    bare: bool,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
 }
 
-/// Batches in flight, one row each.
-const DEPTHS: [usize; 3] = [1, 4, 16];
 const ID: LogId = LogId(1);
 
 /// Runs the bench in its directory.
@@ -113,14 +120,41 @@ async fn measure(bench: &LogBench, directory: &Path) -> Result<(), Failure> {
             bench.entry_bytes,
             bench.regions
         );
-        println!("in flight   batches/s   entries/s      MB/s   p50 µs   p99 µs  p99.9 µs");
+        println!("in flight   batches/s   entries/s  MB/s data  p50 µs   p99 µs  p99.9 µs");
     }
-    for depth in DEPTHS {
-        writer
-            .run(depth, Duration::from_secs(bench.seconds))
-            .await?;
-        writer.report(depth, bench);
+    let seconds = Duration::from_secs(bench.seconds);
+    let mut bare = None;
+    for depth in bench.in_flight.iter().map(|depth| usize::from(*depth)) {
+        writer.run(depth, seconds).await?;
+        let log = writer.row(depth);
+        log.print(bench);
+        if !bench.bare {
+            continue;
+        }
+        if bare.is_none() {
+            let ring = Ring::new().map_err(|error| {
+                let why =
+                    format!("bare writes want a ring that this kernel does not give: {error}");
+                Failure::new(Exit::Usage, why)
+            })?;
+            let opened = Bare::open(&shard, durability, writer.write_bytes(), ring);
+            bare = Some(opened.await.map_err(failed)?);
+        }
+        if let Some(bare) = &mut bare {
+            let outcome = bare.run(depth, seconds).map_err(failed)?;
+            let row = Row::of(
+                depth,
+                Some(bare.write_bytes()),
+                &outcome.micros,
+                outcome.elapsed,
+            );
+            row.print(bench);
+            if !bench.json {
+                println!("     the log over that: {:.2}", log.batches / row.batches);
+            }
+        }
     }
+    drop(bare);
     let written = writer.close().await?;
     let disk = LogDisk::open(shard, durability).await.map_err(failed)?;
     let begin = Instant::now();
@@ -153,6 +187,18 @@ async fn measure(bench: &LogBench, directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Bytes of which no layer below makes less than it would of real data.
+pub(super) fn incompressible(bytes: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = |_| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 56) as u8
+    };
+    (0..bytes).map(next).collect()
+}
+
 /// The log, its files, and what is under way.
 struct Writer {
     log: Log,
@@ -172,20 +218,12 @@ struct Writer {
 
 impl Writer {
     fn new(bench: &LogBench, disk: LogDisk) -> Writer {
-        // Incompressible, so that no layer below does better than it would with real data.
-        let mut state = 1u64;
-        let payload = (0..bench.entry_bytes).map(|_| {
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            (state >> 56) as u8
-        });
         Writer {
             log: Log::create(ID, LIMITS),
             disk,
             effects: Vec::new(),
             entries: Vec::new(),
-            payload: payload.collect(),
+            payload: incompressible(bench.entry_bytes as usize).into(),
             batch: bench.batch,
             truncate_every: (128 << 20) / u64::from(bench.entry_bytes) / u64::from(bench.regions),
             next_index: vec![1; bench.regions as usize],
@@ -312,25 +350,15 @@ impl Writer {
         }
     }
 
-    fn report(&self, depth: usize, bench: &LogBench) {
-        let batches = self.micros.len() as f64 / self.elapsed.as_secs_f64();
-        let entries = batches * f64::from(self.batch);
-        let megabytes = entries * f64::from(bench.entry_bytes) / 1e6;
-        let at = |quantile| self.micros.value_at_quantile(quantile);
-        let (half, most, nearly_all) = (at(0.5), at(0.99), at(0.999));
-        if bench.json {
-            println!(
-                "{}",
-                json!({
-                    "in_flight": depth, "batches_per_second": batches, "entries_per_second": entries,
-                    "mb_per_second": megabytes, "p50_us": half, "p99_us": most, "p999_us": nearly_all,
-                })
-            );
-        } else {
-            println!(
-                "{depth:9} {batches:11.0} {entries:11.0} {megabytes:9.1} {half:8} {most:8} {nearly_all:9}"
-            );
-        }
+    fn row(&self, depth: usize) -> Row {
+        Row::of(depth, None, &self.micros, self.elapsed)
+    }
+
+    /// Bytes of a write of a batch, on the average.
+    fn write_bytes(&self) -> usize {
+        let pace = self.disk.pace();
+        let writes = pace.took.borrow().len().max(1);
+        (pace.bytes.get() / writes) as usize
     }
 
     async fn close(mut self) -> Result<Lsn, Failure> {
@@ -338,5 +366,71 @@ impl Writer {
         let written = self.log.durable_lsn();
         self.disk.close().await;
         Ok(written)
+    }
+}
+
+/// What one number of writes in flight came to.
+struct Row {
+    depth: usize,
+    /// The size of each, if they were bare.
+    bare_bytes: Option<usize>,
+    batches: f64,
+    half_micros: u64,
+    most_micros: u64,
+    nearly_all_micros: u64,
+}
+
+impl Row {
+    fn of(
+        depth: usize,
+        bare_bytes: Option<usize>,
+        micros: &Histogram<u64>,
+        elapsed: Duration,
+    ) -> Row {
+        Row {
+            depth,
+            bare_bytes,
+            batches: micros.len() as f64 / elapsed.as_secs_f64(),
+            half_micros: micros.value_at_quantile(0.5),
+            most_micros: micros.value_at_quantile(0.99),
+            nearly_all_micros: micros.value_at_quantile(0.999),
+        }
+    }
+
+    fn print(&self, bench: &LogBench) {
+        let entries = self.batches * f64::from(bench.batch);
+        let megabytes = match self.bare_bytes {
+            Some(bytes) => self.batches * bytes as f64 / 1e6,
+            None => entries * f64::from(bench.entry_bytes) / 1e6,
+        };
+        let Row {
+            depth,
+            half_micros,
+            most_micros,
+            nearly_all_micros,
+            ..
+        } = self;
+        match (bench.json, self.bare_bytes) {
+            (true, bare_bytes) => {
+                let mut row = json!({
+                    "in_flight": depth, "batches_per_second": self.batches, "mb_per_second": megabytes,
+                    "p50_us": half_micros, "p99_us": most_micros, "p999_us": nearly_all_micros,
+                });
+                match bare_bytes {
+                    Some(bytes) => row["bare_write_bytes"] = json!(bytes),
+                    None => row["entries_per_second"] = json!(entries),
+                }
+                println!("{row}");
+            }
+            (false, None) => println!(
+                "{depth:9} {:11.0} {entries:11.0} {megabytes:10.1} {half_micros:7} {most_micros:8} {nearly_all_micros:9}",
+                self.batches
+            ),
+            (false, Some(bytes)) => println!(
+                "     bare {:11.0} {:>11} {megabytes:10.1} {half_micros:7} {most_micros:8} {nearly_all_micros:9}",
+                self.batches,
+                format!("× {bytes} B")
+            ),
+        }
     }
 }

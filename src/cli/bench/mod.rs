@@ -11,7 +11,8 @@ use crate::cli::{Exit, Failure};
 use crate::runtime::address::Address;
 use crate::shard::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-mod log;
+mod bare; // writes and nothing else
+mod log; // the log of one shard
 
 /// Without a target, a node is started in a temporary directory of the current one and removed afterwards. Without
 /// a workload and connections, writes and then reads are measured: one at a time, from 64 connections, and from 64

@@ -3,7 +3,7 @@
 use crate::runtime::disk::file::{Opening, ReadBytes};
 use crate::runtime::disk::layout::sync_names;
 use crate::runtime::disk::{
-    DirectFile, DiskError, Durability, Failure, Finished, ShardDirectory, probe, submit_now,
+    DirectFile, DiskError, Durability, Failure, Finished, Pace, ShardDirectory, probe, submit_now,
 };
 use crate::runtime::ring::Ring;
 use crate::runtime::ring::writes::{Writes, Written};
@@ -19,6 +19,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// The segment files of a log, and what is under way on them.
 #[derive(Clone)]
@@ -28,6 +29,7 @@ pub struct LogDisk {
     unsent: Rc<Cell<Unsent>>,
     /// The ring that writes go through, where there is one.
     ring: Option<(Rc<Ring>, Rc<Writes>)>,
+    pace: Rc<Pace>,
 }
 
 /// From so many bytes on it pays to interrupt a row of turns.
@@ -144,6 +146,7 @@ impl LogDisk {
             finished: Finished::default(),
             unsent: Rc::default(),
             ring: None,
+            pace: Rc::default(),
         })
     }
 
@@ -156,6 +159,9 @@ impl LogDisk {
     pub fn written(&self, written: Written) {
         let failed = |failure| DiskError::new("write", written.file.path(), failure);
         let outcome = self.shared.settle(written.outcome.map_err(failed));
+        if outcome.is_ok() {
+            self.pace.wrote(written.bytes, written.began);
+        }
         let answer = Finish::Written(written.lsn, outcome);
         self.finished.push(LogFinished { answer });
     }
@@ -221,9 +227,14 @@ impl LogDisk {
             bytes: unsent.bytes + buffer.len(),
         });
         let disk = self.shared.clone();
+        let (pace, bytes, began) = (self.pace.clone(), buffer.len(), Instant::now());
         self.spawn(async move {
             let work = disk.write(&file, buffer, u64::from(write.offset));
-            Finish::Written(write.lsn, disk.finally(work).await)
+            let outcome = disk.finally(work).await;
+            if outcome.is_ok() {
+                pace.wrote(bytes, began);
+            }
+            Finish::Written(write.lsn, outcome)
         });
     }
 
@@ -295,6 +306,11 @@ impl LogDisk {
             self.unsent.set(Unsent::default());
             submit_now().await;
         }
+    }
+
+    /// What has been written, and how fast.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// How many effects are under way.

@@ -32,6 +32,7 @@ pub mod free; // how much room is left
 pub mod leftover; // writes of a process that was killed
 pub mod finished; // completions on their way to the turn loop
 pub mod log; // the effects of the log
+pub mod pace; // how much it writes, and how fast
 pub mod recovery; // a log read back
 pub mod store; // the effects of the engine
 
@@ -41,6 +42,7 @@ pub use finished::Finished;
 pub use free::free_bytes;
 pub use layout::ShardDirectory;
 pub use log::{LogDisk, LogFinished};
+pub use pace::Pace;
 pub use probe::Durability;
 pub use recovery::RecoveryError;
 pub use store::{StoreDisk, StoreFinished, StoreQueues};

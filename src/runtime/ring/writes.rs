@@ -1,7 +1,12 @@
 //! Log writes on the ring: what they need until they are done.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how long a write takes is measured from here"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use coracle_wal::Lsn;
 use glommio::io::DmaBuffer;
@@ -12,6 +17,7 @@ use crate::runtime::disk::{DirectFile, Failure};
 /// A write under way.
 struct Write {
     lsn: Lsn,
+    began: Instant,
     buffer: DmaBuffer,
     /// Open as long as the kernel writes to it.
     file: Rc<DirectFile>,
@@ -31,6 +37,10 @@ pub struct Writes {
 pub struct Written {
     /// The batch.
     pub lsn: Lsn,
+    /// When it began.
+    pub began: Instant,
+    /// How many bytes it has.
+    pub bytes: usize,
     /// Its file, for the failure's text.
     pub file: Rc<DirectFile>,
     /// Whether it is durable.
@@ -60,6 +70,7 @@ impl Writes {
         let (bytes, length) = (buffer.as_bytes().as_ptr(), buffer.len() as u32);
         places[place] = Some(Write {
             lsn,
+            began: Instant::now(),
             buffer,
             file,
             syncs,
@@ -107,6 +118,8 @@ impl Writes {
         self.under_way.set(self.under_way.get() - 1);
         Some(Written {
             lsn: write.lsn,
+            began: write.began,
+            bytes: length,
             file: write.file,
             outcome,
         })
