@@ -100,7 +100,9 @@ impl Journal {
         let flying = self.flying.take()?;
         let state = self.manifest.state();
         self.version = state.version.clone();
-        self.ledger.clone_from(&state.ledger);
+        // The same step that the manifest made, and not a copy of what it says of every region.
+        self.ledger.follow(&flying.0);
+        self.ledger.table_limit = state.ledger.table_limit;
         Some(flying)
     }
 

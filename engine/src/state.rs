@@ -233,7 +233,7 @@ impl State {
 }
 
 impl Ledger {
-    fn follow(&mut self, edit: &VersionEdit) {
+    pub(crate) fn follow(&mut self, edit: &VersionEdit) {
         let newest = edit.tables().iter().map(TableMeta::newest).max();
         self.saw(newest.unwrap_or_default());
         match edit {

@@ -317,3 +317,46 @@ fn a_foreign_manifest_is_refused() {
         "a new file is an empty store"
     );
 }
+
+/// The fastest of some flushes of one table and one region, over a state of so many regions.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long an edit takes is what is asked"
+)]
+fn edit_time(regions: u64) -> std::time::Duration {
+    let mut manifest = Manifest::create(STORE, 16 << 20);
+    let applied = |region: u64, index: u64| Applied {
+        region: RegionId(region),
+        peer: PeerId(region),
+        index: Index(index),
+        clock: Clock(index),
+    };
+    let mut fastest = std::time::Duration::MAX;
+    for number in 1..=100 {
+        let tables = vec![table(&mut manifest, 0, 255, number)];
+        let of_all = 1..=if number == 1 { regions } else { 1 };
+        let edit = VersionEdit::Flush(Flush {
+            rotation: Rotation(number),
+            last_seq: Seq(number),
+            tables,
+            applied: of_all.map(|region| applied(region, number)).collect(),
+        });
+        let begin = std::time::Instant::now();
+        manifest.append(&edit).expect("it fits");
+        fastest = fastest.min(begin.elapsed());
+        let (write, _, _) = manifest.next_write().expect("a write is due");
+        manifest.written(write);
+    }
+    assert_eq!(manifest.state().ledger.progress.len() as u64, regions);
+    fastest
+}
+
+#[test]
+fn an_edit_takes_no_longer_where_there_are_many_regions() {
+    let (few, many) = (edit_time(10), edit_time(10_000));
+    println!("an edit takes {few:?} with 10 regions, {many:?} with 10 000");
+    assert!(
+        many < few * 20,
+        "{few:?} with 10 regions, {many:?} with 10 000"
+    );
+}

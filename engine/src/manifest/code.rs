@@ -73,7 +73,7 @@ impl Writer {
         self.0.extend_from_slice(&count.to_le_bytes());
     }
 
-    fn table(&mut self, table: &TableMeta) {
+    pub(super) fn table(&mut self, table: &TableMeta) {
         self.u64(table.number.0);
         self.u64(table.file_bytes);
         self.u64(table.entries);

@@ -38,10 +38,12 @@ use crate::state::{Refused, State};
 use crate::version::TableRef;
 
 mod code; // edits and states as bytes
+mod measure; // how long a state is, without writing it
 mod record; // one record, twice
 mod walk; // for tools
 
 use code::{Reader, Writer};
+use measure::{Measure, growth_bytes};
 use record::{BLOCK_BYTES, Kind, Position};
 pub use walk::{WalkedRecord, walk};
 
@@ -90,6 +92,8 @@ pub struct Manifest {
     half_bytes: usize,
     /// With every edit that was appended, durable or not.
     state: State,
+    /// How long the state would be as bytes.
+    measure: Measure,
     /// Encoded edits that have no write yet, with their numbers.
     queue: VecDeque<(EditNumber, Vec<u8>)>,
     appended: EditNumber,
@@ -119,6 +123,7 @@ impl Manifest {
         Manifest {
             store,
             half_bytes,
+            measure: Measure::of(&State::default()),
             state: State::default(),
             queue: VecDeque::new(),
             appended: EditNumber(0),
@@ -179,6 +184,7 @@ impl Manifest {
             )),
         };
         if let Some((_, half)) = found {
+            manifest.measure = Measure::of(&half.state);
             manifest.state = half.state;
             manifest.generation = half.generation;
             manifest.number = half.number;
@@ -251,9 +257,14 @@ impl Manifest {
         if bytes > bytes_max {
             return Err(Refused::TooLarge { bytes, bytes_max });
         }
-        let mut next = self.state.clone();
-        let dropped = next.fold(edit)?;
-        let bytes = record::record_bytes(state_bytes(&next).len());
+        // All of this is proportional to the edit and the slices, not to the regions: it happens
+        // within a turn.
+        let version = self.state.version_after(edit)?;
+        let dropped = self.state.version.dropped(&version);
+        let measure = self.measure.after(edit, &dropped);
+        let ledger = &self.state.ledger;
+        let state_bytes = measure.state_bytes(&version, ledger) + growth_bytes(ledger, edit);
+        let bytes = record::record_bytes(state_bytes);
         let shrinks = edit.tables().is_empty();
         if bytes > self.half_bytes - BLOCK_BYTES * 2 && !shrinks {
             return Err(Refused::Full {
@@ -261,7 +272,8 @@ impl Manifest {
                 bytes_max: self.half_bytes - BLOCK_BYTES * 2,
             });
         }
-        self.state = next;
+        self.state.follow(edit, Rc::new(version));
+        self.measure = measure;
         self.appended.0 += 1;
         self.queue.push_back((self.appended, writer.0));
         Ok((self.appended, dropped))
@@ -290,7 +302,13 @@ impl Manifest {
         }
         let (kind, upto) = if self.state_wanted || taken < count {
             // The state has all that is queued in it.
-            writer.0 = state_bytes(&self.state);
+            let state = &self.state;
+            let expected = self.measure.state_bytes(&state.version, &state.ledger);
+            writer.0 = Vec::with_capacity(expected);
+            writer.state(state);
+            let written = writer.0.len();
+            assert!(written <= expected, "a state longer than was counted");
+            self.measure = Measure::of(&self.state);
             self.generation += 1;
             (self.at, self.previous) = (0, 0);
             self.state_wanted = false;
@@ -342,12 +360,6 @@ impl Manifest {
     pub fn write_failed(&mut self) {
         self.failed = true;
     }
-}
-
-fn state_bytes(state: &State) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.state(state);
-    writer.0
 }
 
 /// What one half says.
