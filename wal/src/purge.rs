@@ -111,21 +111,24 @@ impl Log {
     }
 
     /// The regions whose entries keep the oldest segment, at most so many: those to truncate, or to
-    /// checkpoint by a rotation of the memtable.
+    /// checkpoint by a rotation of the memtable. A segment that nothing keeps does not count, though it
+    /// stays listed until the next header: where the log is full, none comes before another can go as well.
     pub fn oldest_holders(&self, most: usize) -> Vec<Holder> {
-        let Some(oldest) = self
-            .segments
-            .front()
-            .map(|segment| low_bits(segment.sequence))
+        let fronts = self.regions.iter().filter_map(|region| {
+            let front = region.places.front()?.segment;
+            Some((front, region))
+        });
+        let oldest = fronts.clone().map(|(front, _)| front).min();
+        let growing = self.segments.back();
+        let growing = growing.map(|segment| low_bits(segment.sequence));
+        let Some(oldest) = oldest.filter(|oldest| growing.is_some_and(|growing| *oldest < growing))
         else {
             return Vec::new();
         };
-        let holds = |place: &crate::region::Place| place.segment <= oldest;
-        self.regions
-            .iter()
-            .filter(|region| region.places.front().is_some_and(holds))
+        fronts
+            .filter(|(front, _)| *front == oldest)
             .take(most)
-            .map(|region| Holder {
+            .map(|(_, region)| Holder {
                 region: region.id,
                 needs_truncation: region.truncated.0 <= region.floor,
                 needs_checkpoint: region.checkpointed <= region.floor,

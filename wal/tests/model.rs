@@ -155,10 +155,82 @@ fn a_slow_region_is_named_and_the_log_stays_within_its_bound() {
     );
 }
 
+/// Where the oldest segment of a full log has nothing to keep it, and one alone is not worth a header,
+/// whoever keeps the one behind it is named: else nobody would ever be asked to let go.
+#[test]
+fn who_holds_a_full_log_is_named_behind_a_segment_that_waits_to_go() {
+    let limits = Limits {
+        segment_bytes: 112 << 10,
+        ..Limits::SMALL
+    };
+    let mut world = World::new(6, limits, Mutant::None);
+    let region = RegionId(1);
+    let fill = |world: &mut World, first: u64| {
+        for index in first.. {
+            let entry = coracle_wal::Entry {
+                index,
+                term: 1,
+                payload: Bytes::from(vec![1; 700]),
+            };
+            match world.append(region, entry) {
+                Ok(()) => {}
+                Err(Refused::Full) => return index - 1,
+                Err(other) => panic!("{other}"),
+            }
+            world.settle().expect("no cut");
+        }
+        unreachable!("the log has a bound")
+    };
+    let last = fill(&mut world, 1);
+    // The next opening begins a segment, of which hardly anything is used.
+    world.crash(Fate::Kept, true);
+    world.recover().expect("nothing is damaged");
+    world.settle().expect("no cut");
+    let (begun, live) = (world.log.live_segments(), world.log.segments_left());
+    let meta = MetaRecord {
+        truncated: (last, 1),
+        reset: false,
+        tombstone: false,
+        payload: Bytes::from_static(b"truncated"),
+    };
+    world.set_meta(region, meta).expect("room for a state");
+    // The entries of the first segment and a few more, none of which the store needs any longer.
+    let checkpointed = 30;
+    world.checkpoints.insert(region, checkpointed);
+    world.log.checkpointed(region, checkpointed);
+    for _ in 0..6 {
+        world.settle().expect("no cut");
+        world.log.cover();
+    }
+    assert_eq!(
+        (world.log.live_segments(), world.log.segments_left()),
+        (begun, live),
+        "one segment alone is not let go of, or this tells nothing"
+    );
+    let holders = world.log.oldest_holders(4);
+    assert!(
+        holders
+            .iter()
+            .any(|holder| holder.region == region && holder.needs_checkpoint),
+        "{holders:?}"
+    );
+    world.checkpoints.insert(region, last);
+    world.log.checkpointed(region, last);
+    for _ in 0..6 {
+        world.settle().expect("no cut");
+        world.log.cover();
+    }
+    assert!(fill(&mut world, last + 1) > last + 10);
+}
+
 /// A write that failed is final: nothing more leaves, nothing more is taken.
 #[test]
 fn a_failed_write_is_final() {
-    let mut world = World::new(6, Limits::SMALL, Mutant::None);
+    let limits = Limits {
+        segment_bytes: 112 << 10,
+        ..Limits::SMALL
+    };
+    let mut world = World::new(6, limits, Mutant::None);
     world
         .set_hard_state(RegionId(1), Bytes::from_static(b"vote"))
         .expect("room");
