@@ -103,9 +103,12 @@ impl Input {
             self.filled -= self.done;
             self.done = 0;
         }
-        let wanted = (self.filled + READ_BYTES)
-            .max(self.filled * 2)
-            .min(INPUT_BYTES_MAX + READ_BYTES);
+        // It doubles up to what may wait, and grows by less where more comes before the kernel can be told to
+        // stop: there is always room, or whoever has bytes to put here would be stuck with them.
+        let wanted = match self.filled * 2 <= INPUT_BYTES_MAX {
+            true => (self.filled + READ_BYTES).max(self.filled * 2),
+            false => (self.filled + INPUT_BYTES_MAX / 8).max(INPUT_BYTES_MAX + READ_BYTES),
+        };
         if self.bytes.len() < wanted {
             self.bytes.resize(wanted, 0);
         }

@@ -36,6 +36,10 @@ const FLIGHT_FIRST: usize = 16;
 /// Replies of the commands under way together are about so long at the most.
 const FLIGHT_BYTES: usize = 8 << 20;
 
+/// Commands under way together are about so long at the most, since their bytes stay until all of them are
+/// answered.
+const ROW_BYTES: usize = 2 << 20;
+
 /// A reply that is longer makes fewer commands be under way.
 const SHORT_BYTES: usize = FLIGHT_BYTES / FLIGHT_MAX;
 
@@ -98,6 +102,8 @@ pub struct RespTalk {
     flight_max: usize,
     /// The number of the first in flight.
     first: u64,
+    /// Where in the input those under way begin.
+    begin: usize,
     /// Whether those in flight write.
     writes: bool,
     /// A command that was parsed, and waits for those in flight: its length.
@@ -115,6 +121,7 @@ impl RespTalk {
             flight: VecDeque::new(),
             flight_max: FLIGHT_FIRST,
             first: 0,
+            begin: 0,
             writes: false,
             held: None,
             is_retrying: false,
@@ -137,6 +144,9 @@ impl RespTalk {
     ) -> bool {
         let now = driver.clock.now();
         while self.flight.len() < self.flight_max {
+            if self.is_busy() && input.done - self.begin >= ROW_BYTES {
+                return true;
+            }
             let consumed = match self.held {
                 Some(_) if self.is_busy() => return true,
                 Some(consumed) => consumed,
@@ -211,6 +221,9 @@ impl RespTalk {
                 }
                 self.writes = writes;
                 let from = input.done;
+                if straight {
+                    self.begin = from;
+                }
                 let number = self.first + self.flight.len() as u64;
                 let mut slot = Slot {
                     version,

@@ -141,6 +141,35 @@ fn many_commands_at_once_are_answered_in_order() {
     assert_eq!(client.get("key-98"), Some(b"9998".to_vec()));
 }
 
+/// Bytes of commands stay until all that are under way together are answered: so of a client that never lets
+/// them come to an end only so many are taken at once.
+#[test]
+fn long_commands_without_end_are_all_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&directory.path().join("data"), &[]);
+    let mut client = node.client();
+    // After many short replies, more commands may be under way at once.
+    let short = Client::encode(&[b"SET", b"a", b"1"]).repeat(1000);
+    for _ in 0..8 {
+        client.send(&short).expect("it listens");
+        for _ in 0..1000 {
+            assert_eq!(client.read().expect("an answer"), Reply::Line("OK".into()));
+        }
+    }
+    let before = node.memory();
+    let long = Client::encode(&[b"SET", b"b", &[b'x'; 8000]]);
+    let count = (24 << 20) / long.len();
+    let mut copy = client.stream.get_ref().try_clone().expect("a socket");
+    let sender = std::thread::spawn(move || copy.write_all(&long.repeat(count)));
+    for _ in 0..count {
+        assert_eq!(client.read().expect("an answer"), Reply::Line("OK".into()));
+    }
+    sender.join().expect("no panic").expect("all was sent");
+    serves(&node);
+    let more = node.memory().saturating_sub(before);
+    assert!(more < MEMORY_MORE, "{} MiB more", more >> 20);
+}
+
 #[test]
 fn whoever_never_reads_is_cut_off_and_costs_little() {
     let directory = tempfile::tempdir().expect("a directory");
