@@ -6,7 +6,7 @@ use coracle::placement;
 use coracle::placement::message::{NodeInfo, Operator, RegionStats, StoreStats, Verdict};
 use coracle::shard::entry::{self, Gathered, Said};
 use coracle::shard::error::Error;
-use coracle::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use coracle::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use coracle::shard::membership::Change;
 use coracle::shard::message::{PeerMessage, RaftMessage, SnapshotContent, StreamId};
 use coracle::shard::meta::{Meta, State, decode_hard_state, encode_hard_state};
@@ -353,6 +353,7 @@ fn placement_messages() -> Vec<placement::Message> {
         Message::Join {
             nonce: 99,
             address: "a.example:7400".into(),
+            edition: Edition(3),
             shards: 4,
             labels: vec![("zone".into(), "b".into()), ("rack".into(), "".into())],
         },
@@ -391,6 +392,7 @@ fn placement_messages() -> Vec<placement::Message> {
             vec![NodeInfo {
                 node: NodeId(1),
                 address: "127.0.0.1:7400".into(),
+                edition: Edition(4),
                 stores: vec![StoreId(2), StoreId(3)],
                 labels: vec![("zone".into(), "a".into())],
             }],
@@ -619,7 +621,11 @@ fn frames_are_bounded_and_long_bytes_are_shared() {
 
 #[test]
 fn greetings_of_shards_survive_and_damage_is_refused() {
-    let hello = greet::Hello::new(ClusterId(7), StoreId(3), StoreId(4)).at(1, "127.0.0.1:7400/1,2");
+    let hello = greet::Hello::new(ClusterId(7), StoreId(3), StoreId(4)).at(
+        1,
+        "127.0.0.1:7400/1,2",
+        Edition(2),
+    );
     let answer = hello.judge(ClusterId(8), StoreId(4));
     let mut chance = Chance::new(0x6EE7);
     for _ in 0..ROUNDS {

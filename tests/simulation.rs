@@ -23,6 +23,12 @@ fn found(seed: u64, seconds: u64, grows: bool) -> Verdict {
     World::new(plan, false).run().1
 }
 
+/// The same, of a kind of cluster that the seed decides, with faults of the later kinds.
+fn found_in_trouble(seed: u64, seconds: u64) -> Verdict {
+    let plan = Plan::new(seed, seconds * SECOND, Mutant::None).troubled();
+    World::new(plan, false).run().1
+}
+
 fn replay(seed: u64, seconds: u64) -> String {
     format!("cargo run --release --bin coracle-sim -- --seed {seed} --for {seconds}s --trace")
 }
@@ -178,6 +184,24 @@ fn seeds_of_growing_clusters_that_found_something_find_it_no_more() {
         if let Err(violation) = found(seed, seconds, true) {
             panic!(
                 "seed {seed} ({story}): {violation}\n  replay: {} --grow true",
+                replay(seed, seconds)
+            );
+        }
+    }
+}
+
+/// The same, of clusters in trouble.
+#[test]
+fn seeds_in_trouble_that_found_something_find_it_no_more() {
+    let stories = [(
+        5769,
+        40,
+        "a node asked to join over a slow link, and asked again from another address; the first word came last",
+    )];
+    for (seed, seconds, story) in stories {
+        if let Err(violation) = found_in_trouble(seed, seconds) {
+            panic!(
+                "seed {seed} ({story}): {violation}\n  replay: {} --trouble true",
                 replay(seed, seconds)
             );
         }

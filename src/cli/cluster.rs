@@ -270,6 +270,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::shard::ids::Edition;
 
     fn replica(peer: u64, conf_ver: u64, term: u64, leads: bool) -> Value {
         json!({
@@ -284,6 +285,7 @@ mod tests {
             node: NodeInfo {
                 node: Default::default(),
                 address: "127.0.0.1:7400".into(),
+                edition: Edition::FIRST,
                 stores: vec![StoreId(1)],
                 labels: Vec::new(),
             },

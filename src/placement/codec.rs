@@ -4,8 +4,8 @@
 //! \0p/cluster            version u8 │ cluster u64 │ crc u32
 //! \0p/ids                version u8 │ first id that is not given out, for sure u64 │ crc u32
 //! \0p/version            version u8 │ version of the list of nodes u64 │ crc u32
-//! \0p/node/<id be64>     version u8 │ node u64 │ nonce u64 │ address short │ labels u16 × (short, short)
-//!                        │ stores u16 × u64 │ crc u32
+//! \0p/node/<id be64>     version u8 │ node u64 │ nonce u64 │ edition u64 │ address short
+//!                        │ labels u16 × (short, short) │ stores u16 × u64 │ crc u32
 //! \0p/region/<id be64>   version u8 │ region u64 │ version u64 │ conf_ver u64 │ start short │ limit short
 //!                        │ peers u16 × (peer u64, store u64, role u8) │ crc u32
 //! ```
@@ -16,13 +16,13 @@ use coracle_engine::record::KeyRange;
 
 use super::message::NodeInfo;
 use crate::shard::codec::{Malformed, Reader, put_short};
-use crate::shard::ids::{ClusterId, NodeId, RegionId, StoreId};
+use crate::shard::ids::{ClusterId, Edition, NodeId, RegionId, StoreId};
 use crate::shard::meta::{PEERS_MAX, put_peer, take_peer};
 use crate::shard::region::{Epoch, Region};
 
 /// What every key of placement begins with.
 pub const PREFIX: &[u8] = b"\x00p/";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The most stores of a node, and the most labels.
 pub const NODE_PARTS_MAX: usize = 4096;
 
@@ -35,6 +35,8 @@ pub struct Node {
     pub nonce: u64,
     /// Where it is reached.
     pub address: String,
+    /// The edition of address and labels.
+    pub edition: Edition,
     /// Where it stands.
     pub labels: Vec<(String, String)>,
     /// Its stores, one per shard in order.
@@ -47,6 +49,7 @@ impl Node {
         NodeInfo {
             node: self.node,
             address: self.address.clone(),
+            edition: self.edition,
             stores: self.stores.clone(),
             labels: self.labels.clone(),
         }
@@ -100,6 +103,7 @@ impl Record {
             Record::Node(node) => {
                 put_u64(&mut out, node.node.0);
                 put_u64(&mut out, node.nonce);
+                put_u64(&mut out, node.edition.0);
                 put_short(&mut out, node.address.as_bytes());
                 put_count(&mut out, node.labels.len());
                 for (name, value) in &node.labels {
@@ -181,6 +185,7 @@ fn take_text(reader: &mut Reader<'_>) -> Result<String, Malformed> {
 
 fn take_node(reader: &mut Reader<'_>) -> Result<Node, Malformed> {
     let (node, nonce) = (NodeId(reader.u64()?), reader.u64()?);
+    let edition = Edition(reader.u64()?);
     let address = take_text(reader)?;
     let labels = (0..take_count(reader, NODE_PARTS_MAX)?)
         .map(|_| Ok((take_text(reader)?, take_text(reader)?)))
@@ -192,6 +197,7 @@ fn take_node(reader: &mut Reader<'_>) -> Result<Node, Malformed> {
         node,
         nonce,
         address,
+        edition,
         labels,
         stores,
     })
@@ -231,6 +237,7 @@ mod tests {
                 node: NodeId(3),
                 nonce: 99,
                 address: "a.example:7400".into(),
+                edition: Edition(3),
                 labels: vec![("zone".into(), "b".into())],
                 stores: vec![StoreId(4), StoreId(5)],
             }),

@@ -1,10 +1,13 @@
 //! How a process comes to belong to the cluster: once per nonce, however often it asks and wherever
 //! process or placement stop in between. Nonce, node and stores are one record, so there is no half of it.
+//!
+//! A member that has moved says so by the same message, in a later edition. What it said in an earlier one may
+//! still be under way then, over a slow link: it is answered, and changes nothing.
 
 use super::codec::{NODE_PARTS_MAX, Node};
 use super::message::Message;
 use super::state::State;
-use crate::shard::ids::{NodeId, StoreId};
+use crate::shard::ids::{Edition, NodeId, StoreId};
 
 const TEXT_BYTES_MAX: usize = 1024;
 const LABELS_MAX: usize = 64;
@@ -14,6 +17,7 @@ pub fn join(
     state: &mut State,
     nonce: u64,
     address: String,
+    edition: Edition,
     shards: u16,
     labels: Vec<(String, String)>,
 ) -> Message {
@@ -38,15 +42,15 @@ pub fn join(
             return refuse("the node has joined with another number of shards");
         }
         Some(known) => {
-            let now = Node {
-                address,
-                labels,
-                ..known.clone()
-            };
-            if now != known {
-                state.put_node(now.clone());
+            if known.edition < edition {
+                state.put_node(Node {
+                    address,
+                    edition,
+                    labels,
+                    ..known.clone()
+                });
             }
-            now
+            known
         }
         None => {
             let first = state.allocate(1 + u64::from(shards));
@@ -54,6 +58,7 @@ pub fn join(
                 node: NodeId(first),
                 nonce,
                 address,
+                edition,
                 labels,
                 stores: (1..=u64::from(shards))
                     .map(|n| StoreId(first + n))

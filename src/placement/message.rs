@@ -1,7 +1,7 @@
 //! What stores and placement say to each other. Any of these may be lost, doubled or late: a request
 //! that makes something carries a nonce, and an instruction the epoch under which it was thought out.
 
-use crate::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::shard::region::{Epoch, PeerInfo, Region};
 use crate::shard::request::PeerChange;
 
@@ -14,6 +14,8 @@ pub enum Message {
         nonce: u64,
         /// Where it is reached.
         address: String,
+        /// The edition of address and labels.
+        edition: Edition,
         /// How many shards, hence stores, it has.
         shards: u16,
         /// Names and values that say where it stands.
@@ -114,6 +116,8 @@ pub struct NodeInfo {
     pub node: NodeId,
     /// Where it is reached.
     pub address: String,
+    /// The edition of address and labels.
+    pub edition: Edition,
     /// Its stores, one per shard in order.
     pub stores: Vec<StoreId>,
     /// Where it stands.

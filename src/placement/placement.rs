@@ -161,9 +161,17 @@ impl Placement {
             Message::Join {
                 nonce,
                 address,
+                edition,
                 shards,
                 labels,
-            } => Some(join(&mut self.state, nonce, address, shards, labels)),
+            } => Some(join(
+                &mut self.state,
+                nonce,
+                address,
+                edition,
+                shards,
+                labels,
+            )),
             Message::StoreHeartbeat(stats) => {
                 let known = stats.store == from && self.state.stores.contains_key(&from);
                 known.then(|| {
@@ -497,13 +505,14 @@ fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
 mod tests {
     use super::*;
     use crate::placement::bootstrap_pairs;
-    use crate::shard::ids::{ClusterId, NodeId};
+    use crate::shard::ids::{ClusterId, Edition, NodeId};
 
     fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {
         let node = Node {
             node: NodeId(1),
             nonce: 1,
             address: "one:1".into(),
+            edition: Edition::FIRST,
             labels: Vec::new(),
             stores: vec![StoreId(2)],
         };
@@ -521,6 +530,7 @@ mod tests {
         let join = Message::Join {
             nonce,
             address: "two:1".into(),
+            edition: Edition::FIRST,
             shards: 2,
             labels: Vec::new(),
         };

@@ -14,7 +14,7 @@ use super::placement::{Options, Placement};
 use super::replica_checker::is_crowded;
 use super::state::bootstrap_pairs;
 use crate::shard::chance::Chance;
-use crate::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::shard::membership::Change;
 use crate::shard::region::{Epoch, PeerInfo, Region, Role};
 use crate::shard::time::{MILLISECOND, Time};
@@ -57,6 +57,7 @@ impl Toy {
             node: NodeId(1),
             nonce: 1,
             address: "one:1".into(),
+            edition: Edition::FIRST,
             labels: Vec::new(),
             stores: vec![StoreId(10), StoreId(11)],
         };
@@ -115,6 +116,7 @@ impl Toy {
                 let join = Message::Join {
                     nonce,
                     address: format!("n{nonce}:1"),
+                    edition: Edition::FIRST,
                     shards: 2,
                     labels: Vec::new(),
                 };

@@ -26,6 +26,10 @@ impl Address {
         let wrong = || format!("'{text}' is not HOST:PORT, as in 127.0.0.1:7400");
         let (host, port) = plain.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
+        let is_odd = |c: char| c.is_control() || c.is_whitespace();
+        if host.contains(is_odd) {
+            return Err(wrong());
+        }
         if host.is_empty() || (host.contains(':') && !host.starts_with('[')) {
             return Err(wrong());
         }

@@ -35,7 +35,7 @@ use crate::placement::NodeInfo;
 use crate::shard::Shard;
 use crate::shard::door::Input;
 use crate::shard::error::Error;
-use crate::shard::ids::{ClusterId, NodeId, RequestId, StoreId};
+use crate::shard::ids::{ClusterId, Edition, NodeId, RequestId, StoreId};
 use crate::shard::request::{Request, Response};
 use crate::shard::time::Time;
 use crate::wire::resp::cursor::Cursors;
@@ -121,6 +121,8 @@ pub struct Station {
 pub struct Process {
     /// Where it is reached.
     pub address: String,
+    /// Which edition of the address that is.
+    pub edition: Edition,
     /// Where all shards say how they are.
     pub board: Board,
     /// Whom a shard tells what concerns all of it.
@@ -140,6 +142,8 @@ pub struct Driver {
     pub station: Station,
     /// Where its node is reached.
     pub address: String,
+    /// Which edition of the address that is.
+    pub edition: Edition,
     /// The brain.
     pub shard: RefCell<Shard>,
     /// The files of its log.
@@ -195,6 +199,7 @@ impl Driver {
         Rc::new(Driver {
             station,
             address: process.address,
+            edition: process.edition,
             ring,
             shard: RefCell::new(opened.shard),
             log: opened.log,

@@ -18,10 +18,10 @@ use std::io::{Read, Seek, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::failure::{Exit, Failure};
-use crate::shard::ids::{ClusterId, NodeId, StoreId};
+use crate::shard::ids::{ClusterId, Edition, NodeId, StoreId};
 
 /// The version of the file `node`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the file `node` may be long.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -61,6 +61,10 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// Itself; 0 while it is joining.
     pub node: NodeId,
+    /// Where it was reached when it ran last.
+    pub address: String,
+    /// Which edition of the address that is.
+    pub edition: Edition,
     /// How many shards it has; this never changes.
     pub shards: u16,
     /// One store for each shard, in order; none while it is joining.
@@ -73,11 +77,13 @@ impl Identity {
         let stores: Vec<String> = self.stores.iter().map(StoreId::to_string).collect();
         let _ = write!(
             text,
-            "stage {}\nnonce {:016x}\ncluster {:016x}\nnode {}\nshards {}\nstores {}\n",
+            "stage {}\nnonce {:016x}\ncluster {:016x}\nnode {}\naddress {}\nedition {}\nshards {}\nstores {}\n",
             self.stage.word(),
             self.nonce,
             self.cluster.0,
             self.node,
+            self.address,
+            self.edition,
             self.shards,
             stores.join(",")
         );
@@ -115,6 +121,8 @@ impl Identity {
         let nonce = hex(next("nonce")?)?;
         let cluster = ClusterId(hex(next("cluster")?)?);
         let node = NodeId(number(next("node")?)?);
+        let address = next("address")?.to_string();
+        let edition = Edition(number(next("edition")?)?);
         let shards = number(next("shards")?)?;
         let shards = u16::try_from(shards).map_err(|_| format!("{shards} shards"))?;
         let stores = next("stores")?.split(',').filter(|text| !text.is_empty());
@@ -129,6 +137,8 @@ impl Identity {
             nonce,
             cluster,
             node,
+            address,
+            edition,
             shards,
             stores,
         })
@@ -254,6 +264,8 @@ mod tests {
             nonce: 0xfeed,
             cluster: ClusterId(77),
             node: NodeId(4),
+            address: "127.0.0.1:7400/7401,7402".into(),
+            edition: Edition(3),
             shards: 2,
             stores: vec![StoreId(5), StoreId(6)],
         }

@@ -35,7 +35,6 @@ pub fn join(
     config: &Config,
     data: &DataDirectory,
     identity: Identity,
-    own: &Address,
 ) -> Result<(Identity, Vec<NodeInfo>), Failure> {
     if config.node.join.is_empty() {
         let why = format!(
@@ -50,7 +49,7 @@ pub fn join(
     loop {
         let mut last = String::new();
         for other in &others {
-            match ask(other, &identity, own) {
+            match ask(other, &identity) {
                 Ok((granted, nodes)) => {
                     data.keep(&granted)?;
                     return Ok((granted, nodes));
@@ -96,15 +95,12 @@ impl From<CallError> for Asked {
     }
 }
 
-fn ask(
-    other: &Address,
-    identity: &Identity,
-    own: &Address,
-) -> Result<(Identity, Vec<NodeInfo>), Asked> {
+fn ask(other: &Address, identity: &Identity) -> Result<(Identity, Vec<NodeInfo>), Asked> {
     let mut caller = Caller::connect(other, PATIENCE)?;
     let question = Message::Join {
         nonce: identity.nonce,
-        address: own.to_string(),
+        address: identity.address.clone(),
+        edition: identity.edition,
         shards: identity.shards,
         labels: Vec::new(),
     };

@@ -22,6 +22,7 @@ use super::open::open;
 use super::{ring, socket, turn};
 use crate::placement::{self, Message, NodeInfo};
 use crate::shard::door::Input;
+use crate::shard::ids::Edition;
 use crate::shard::mutant::Mutant;
 use crate::shard::options::ShardOptions;
 use crate::shard::region::Region;
@@ -80,6 +81,8 @@ pub struct Start {
     pub nonce: u64,
     /// Where its node is reached.
     pub address: String,
+    /// Which edition of the address that is.
+    pub edition: Edition,
     /// Whether placement knows that.
     pub is_told: bool,
     /// Its sockets.
@@ -150,6 +153,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
     let ring = ring(&start.config.io)?;
     let process = Process {
         address: start.address,
+        edition: start.edition,
         board: start.board,
         events: start.events.clone(),
     };
@@ -277,6 +281,7 @@ async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
         let question = Message::Join {
             nonce,
             address: driver.address.clone(),
+            edition: driver.edition,
             shards,
             labels: Vec::new(),
         };

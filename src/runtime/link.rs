@@ -181,11 +181,13 @@ async fn connect(driver: &Driver, link: &Link) -> Result<TcpStream, String> {
     let at = glommio::executor()
         .spawn_blocking(move || address.resolve(port))
         .await?;
-    let (station, to, own) = (driver.station, link.to, driver.address.clone());
+    let (station, to) = (driver.station, link.to);
+    let (own, edition) = (driver.address.clone(), driver.edition);
     let greeted = timeout(CONNECT_MAX, async move {
         let mut stream = TcpStream::connect(at).await?;
         stream.set_nodelay(true)?;
-        let hello = Hello::new(station.cluster, station.store, to).at(station.shard, &own);
+        let hello = Hello::new(station.cluster, station.store, to);
+        let hello = hello.at(station.shard, &own, edition);
         stream.write_all(&hello.encode()).await?;
         let mut answer = Vec::new();
         let mut byte = [0; 1];

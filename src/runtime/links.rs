@@ -15,9 +15,10 @@ use super::link::{Kind, Link};
 use super::remote::Remote;
 use crate::placement::NodeInfo;
 use crate::shard::error::Error;
-use crate::shard::ids::{RegionId, StoreId};
+use crate::shard::ids::{Edition, NodeId, RegionId, StoreId};
 use crate::shard::message::PeerMessage;
 use crate::shard::request::Request;
+use crate::wire::peer::greet::Hello;
 
 /// Where a shard is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct Berth {
     pub address: Address,
     /// Its number there.
     pub shard: u16,
+    /// Which node that is; 0: nobody has said.
+    pub node: NodeId,
+    /// Which edition of the node's address this is.
+    pub edition: Edition,
 }
 
 /// The ways to other shards.
@@ -57,27 +62,43 @@ impl Links {
                 let berth = Berth {
                     address: address.clone(),
                     shard: shard as u16,
+                    node: node.node,
+                    edition: node.edition,
                 };
-                berths.insert(*store, berth);
+                // The node itself may have said something newer since.
+                match berths.get_mut(store) {
+                    Some(known) if known.edition > berth.edition => known.node = node.node,
+                    _ => drop(berths.insert(*store, berth)),
+                }
             }
         }
     }
 
     /// A shard has called, and says where its node is reached. That goes for all shards of the node.
-    pub fn met(&self, store: StoreId, shard: u16, address: &str) {
-        let Ok(address) = Address::parse(address) else {
+    pub fn met(&self, hello: &Hello) {
+        let Ok(address) = Address::parse(&hello.address) else {
             return;
         };
         let mut berths = self.berths.borrow_mut();
-        let before = berths.get(&store).map(|berth| berth.address.clone());
-        if before.as_ref() == Some(&address) || store.0 == 0 {
+        let before = berths.get(&hello.from).cloned();
+        // A greeting may have waited in a socket while its node moved on.
+        let is_old = before.as_ref().is_some_and(|b| b.edition >= hello.edition);
+        if is_old || hello.from.0 == 0 {
             return;
         }
-        let others = berths.values_mut();
-        for other in others.filter(|other| Some(&other.address) == before.as_ref()) {
+        let node = before.map_or(NodeId(0), |before| before.node);
+        let others = berths.values_mut().filter(|other| other.node == node);
+        for other in others.filter(|_| node.0 != 0) {
             other.address = address.clone();
+            other.edition = hello.edition;
         }
-        berths.insert(store, Berth { address, shard });
+        let berth = Berth {
+            address,
+            shard: hello.shard,
+            node,
+            edition: hello.edition,
+        };
+        berths.insert(hello.from, berth);
     }
 
     /// Where a shard is reached, if that is known.
@@ -150,5 +171,62 @@ impl Links {
         for remote in remotes {
             remote.close(driver);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::ids::ClusterId;
+
+    fn info(address: &str, edition: u64) -> NodeInfo {
+        NodeInfo {
+            node: NodeId(4),
+            address: address.into(),
+            edition: Edition(edition),
+            stores: vec![StoreId(5), StoreId(6)],
+            labels: Vec::new(),
+        }
+    }
+
+    fn hello(address: &str, edition: u64) -> Hello {
+        let hello = Hello::new(ClusterId(1), StoreId(5), StoreId(9));
+        hello.at(0, address, Edition(edition))
+    }
+
+    fn places(links: &Links) -> Vec<String> {
+        let berth = |store| links.berth(StoreId(store)).expect("it is known");
+        [5, 6].map(|store| berth(store).address.to_string()).into()
+    }
+
+    #[test]
+    fn the_latest_edition_of_an_address_holds_in_whatever_order_they_come() {
+        let links = Links::default();
+        links.learn(&[info("a:1", 1)]);
+        links.met(&hello("b:1", 2));
+        assert_eq!(
+            places(&links),
+            ["b:1", "b:1"],
+            "all shards of it have moved"
+        );
+        // A list from before, and a greeting that waited in its socket.
+        links.learn(&[info("a:1", 1)]);
+        links.met(&hello("a:1", 1));
+        assert_eq!(places(&links), ["b:1", "b:1"]);
+        // Back where it was.
+        links.learn(&[info("a:1", 3)]);
+        links.met(&hello("b:1", 2));
+        assert_eq!(places(&links), ["a:1", "a:1"]);
+    }
+
+    #[test]
+    fn a_node_that_takes_anothers_place_moves_nobody_else() {
+        let links = Links::default();
+        let mut other = info("a:1", 1);
+        (other.node, other.stores) = (NodeId(7), vec![StoreId(8)]);
+        links.learn(&[info("a:1", 1), other]);
+        links.met(&hello("b:1", 2));
+        let stays = links.berth(StoreId(8)).expect("it is known");
+        assert_eq!(stays.address.to_string(), "a:1");
     }
 }

@@ -26,7 +26,7 @@ use super::life::{Event, Found, Start, live};
 use super::listen::{self, Listening};
 use super::machine;
 use crate::placement::{self, NodeInfo};
-use crate::shard::ids::{ClusterId, NodeId, PeerId, RegionId, StoreId};
+use crate::shard::ids::{ClusterId, Edition, NodeId, PeerId, RegionId, StoreId};
 use crate::shard::region::{Epoch, PeerInfo, Region, Role};
 
 /// The first byte of every user key.
@@ -59,7 +59,7 @@ impl Node {
         let address = advertised(&config, &listening)?;
         let identity = match kept {
             Some(identity) => identity,
-            None => begin(&config, &data, shards)?,
+            None => begin(&config, shards),
         };
         if identity.shards != shards {
             let why = format!(
@@ -70,6 +70,7 @@ impl Node {
             );
             return Err(Failure::new(Exit::ShardCount, why));
         }
+        let identity = settle(&data, identity, &address)?;
         config.node.shards = shards;
         if config.io.worker_cores.is_empty() {
             config.io.worker_cores = machine::others(&cores)?;
@@ -78,7 +79,7 @@ impl Node {
             tracing::info!(hint, "this machine could be faster");
         }
         let (identity, nodes) = match identity.stage {
-            Stage::Joining => join::join(&config, &data, identity, &address)?,
+            Stage::Joining => join::join(&config, &data, identity)?,
             _ => {
                 join::check_cluster(&config, identity.cluster)?;
                 (identity, known_nodes(data.path()))
@@ -128,7 +129,8 @@ impl Node {
                 founding: founding.clone(),
                 is_member: self.identity.stage == Stage::Member,
                 nonce: self.identity.nonce,
-                address: self.address.to_string(),
+                address: self.identity.address.clone(),
+                edition: self.identity.edition,
                 is_told: told,
                 doors,
                 nodes: nodes.clone(),
@@ -157,14 +159,16 @@ impl Node {
     fn introduce(&self, mut nodes: Vec<NodeInfo>) -> (bool, Vec<NodeInfo>) {
         let own = NodeInfo {
             node: self.identity.node,
-            address: self.address.to_string(),
+            address: self.identity.address.clone(),
+            edition: self.identity.edition,
             labels: Vec::new(),
             stores: self.identity.stores.clone(),
         };
         let known = nodes.iter_mut().find(|node| node.node == own.node);
         match known {
-            Some(known) if known.address == own.address => return (true, nodes),
-            Some(known) => known.address = own.address,
+            // Where it was before it moved away and back is where it is, and yet not what it says now.
+            Some(known) if known.edition == own.edition => return (true, nodes),
+            Some(known) => *known = own,
             None => nodes.push(own),
         }
         (false, nodes)
@@ -193,7 +197,8 @@ impl Node {
             node: placement::Node {
                 node: self.identity.node,
                 nonce: self.identity.nonce,
-                address: self.address.to_string(),
+                address: self.identity.address.clone(),
+                edition: self.identity.edition,
                 labels: Vec::new(),
                 stores: stores.clone(),
             },
@@ -318,14 +323,17 @@ fn advertised(config: &Config, listening: &Listening) -> Result<Address, Failure
 }
 
 /// A directory that is new.
-fn begin(config: &Config, data: &DataDirectory, shards: u16) -> Result<Identity, Failure> {
+fn begin(config: &Config, shards: u16) -> Identity {
     let nonce = machine::draw();
-    let identity = match config.node.join.is_empty() {
+    let (address, edition) = (String::new(), Edition(0));
+    match config.node.join.is_empty() {
         true => Identity {
             stage: Stage::Founding,
             nonce,
             cluster: ClusterId(machine::draw()),
             node: NodeId(1),
+            address,
+            edition,
             shards,
             stores: (1..=u64::from(shards)).map(StoreId).collect(),
         },
@@ -334,9 +342,25 @@ fn begin(config: &Config, data: &DataDirectory, shards: u16) -> Result<Identity,
             nonce,
             cluster: ClusterId(0),
             node: NodeId(0),
+            address,
+            edition,
             shards,
             stores: Vec::new(),
         },
+    }
+}
+
+/// The node is reached there from now on. What it said of that before may still be under way somewhere: each
+/// address is an edition of its own, durable before anybody hears of it.
+fn settle(data: &DataDirectory, kept: Identity, address: &Address) -> Result<Identity, Failure> {
+    let address = address.to_string();
+    if kept.address == address {
+        return Ok(kept);
+    }
+    let identity = Identity {
+        address,
+        edition: kept.edition.next(),
+        ..kept
     };
     data.keep(&identity)?;
     Ok(identity)
@@ -354,21 +378,24 @@ fn keep_nodes(data: &Path, nodes: &[NodeInfo]) {
 
 fn node_line(node: &NodeInfo) -> String {
     let stores: Vec<String> = node.stores.iter().map(StoreId::to_string).collect();
-    format!("{} {} {}\n", node.node, stores.join(","), node.address)
+    let stores = stores.join(",");
+    format!("{} {} {stores} {}\n", node.node, node.edition, node.address)
 }
 
 /// As kept by the last start; what cannot be read is left out, since it is only whom to ask first.
 fn known_nodes(data: &Path) -> Vec<NodeInfo> {
     let text = std::fs::read_to_string(data.join("nodes")).unwrap_or_default();
     let node = |line: &str| {
-        let mut words = line.splitn(3, ' ');
+        let mut words = line.splitn(4, ' ');
         let node = NodeId(words.next()?.parse().ok()?);
+        let edition = Edition(words.next()?.parse().ok()?);
         let stores = words.next()?.split(',');
         let stores: Result<Vec<u64>, _> = stores.map(str::parse).collect();
         Some(NodeInfo {
             node,
             stores: stores.ok()?.into_iter().map(StoreId).collect(),
             address: words.next()?.to_string(),
+            edition,
             labels: Vec::new(),
         })
     };

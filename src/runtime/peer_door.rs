@@ -45,7 +45,7 @@ impl PeerTalk {
                     return false;
                 }
                 // It may have come back elsewhere: who answers it must know where.
-                driver.links.met(hello.from, hello.shard, &hello.address);
+                driver.links.met(&hello);
                 *self.from.insert(hello.from)
             }
         };

@@ -48,6 +48,10 @@ number!(
     RequestId(u64)
 );
 number!(
+    /// Which edition of what a process says of itself: of two the higher one holds, in whatever order they come.
+    Edition(u64)
+);
+number!(
     /// One life of a peer's memory. What comes back for an earlier one is dropped.
     Incarnation(u64)
 );
@@ -71,6 +75,16 @@ impl RegionId {
     /// As the state store names it.
     pub fn in_store(self) -> coracle_engine::progress::RegionId {
         coracle_engine::progress::RegionId(self.0)
+    }
+}
+
+impl Edition {
+    /// What a process says of itself when it asks to join.
+    pub const FIRST: Edition = Edition(1);
+
+    /// The one that goes over this one.
+    pub fn next(self) -> Edition {
+        Edition(self.0 + 1)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::placement::{Message, Node, NodeInfo};
 use crate::shard::Shard;
 use crate::shard::door::Input;
 use crate::shard::error::Error;
-use crate::shard::ids::{NodeId, RegionId, RequestId, StoreId};
+use crate::shard::ids::{Edition, NodeId, RegionId, RequestId, StoreId};
 use crate::shard::observe::PeerStatus;
 use crate::shard::request::{Answer, Body, Request, Response};
 use crate::shard::time::MILLISECOND;
@@ -33,7 +33,8 @@ pub(super) struct Membership {
     /// Its stores; none: it belongs to no cluster yet.
     stores: Vec<StoreId>,
     nonce: u64,
-    address: String,
+    /// Every address that it had, one for each edition; the last one is its own.
+    addresses: Vec<String>,
     /// It has come back at another address, and has not been heard.
     moved: bool,
     /// The nodes that it knows.
@@ -53,12 +54,7 @@ impl Membership {
             founds: true,
             ..Membership::outside(place)
         };
-        founder.nodes.push(NodeInfo {
-            node: founder.node,
-            address: founder.address.clone(),
-            stores: founder.stores.clone(),
-            labels: Vec::new(),
-        });
+        founder.nodes.push(founder.info(founder.edition()));
         founder
     }
 
@@ -68,7 +64,7 @@ impl Membership {
             node: NodeId(0),
             stores: Vec::new(),
             nonce: place as u64 + 1,
-            address: format!("n{place}:1"),
+            addresses: vec![format!("n{place}:1")],
             moved: false,
             nodes: Vec::new(),
             founds: false,
@@ -83,12 +79,47 @@ impl Membership {
 
     /// What placement keeps of it.
     pub(super) fn record(&self) -> Node {
+        let NodeInfo {
+            node,
+            address,
+            edition,
+            stores,
+            labels,
+        } = self.info(self.edition());
         Node {
-            node: self.node,
+            node,
             nonce: self.nonce,
-            address: self.address.clone(),
-            labels: Vec::new(),
+            address,
+            edition,
+            labels,
+            stores,
+        }
+    }
+
+    /// Which edition of its address holds.
+    pub(super) fn edition(&self) -> Edition {
+        Edition(self.addresses.len() as u64)
+    }
+
+    /// What it said of itself in an edition.
+    fn info(&self, edition: Edition) -> NodeInfo {
+        NodeInfo {
+            node: self.node,
+            address: self.addresses[edition.0 as usize - 1].clone(),
+            edition,
             stores: self.stores.clone(),
+            labels: Vec::new(),
+        }
+    }
+
+    /// Hears where nodes are, perhaps late.
+    fn hear(&mut self, nodes: Vec<NodeInfo>) {
+        for info in nodes {
+            match self.nodes.iter_mut().find(|known| known.node == info.node) {
+                Some(known) if known.edition > info.edition => {}
+                Some(known) => *known = info,
+                None => self.nodes.push(info),
+            }
         }
     }
 }
@@ -154,7 +185,8 @@ impl World {
         let message = match membership.stores.is_empty() || membership.moved {
             true => Message::Join {
                 nonce: membership.nonce,
-                address: membership.address.clone(),
+                address: membership.record().address,
+                edition: membership.edition(),
                 shards: self.plan.shards as u16,
                 labels: Vec::new(),
             },
@@ -244,7 +276,8 @@ impl World {
                 ..
             })) => {
                 let membership = &mut self.nodes[node].membership;
-                if matches!(asked, Message::Join { address, .. } if address == membership.address) {
+                if matches!(asked, Message::Join { edition, .. } if edition == membership.edition())
+                {
                     membership.moved = false;
                 }
                 self.joined(node, nonce, given, stores)
@@ -324,9 +357,7 @@ impl World {
                 }
             }
         }
-        let known = &mut self.nodes[node].membership.nodes;
-        known.retain(|info| nodes.iter().all(|other| other.node != info.node));
-        known.extend(nodes);
+        self.nodes[node].membership.hear(nodes);
         Ok(())
     }
 
@@ -337,21 +368,19 @@ impl World {
         }
         let now = self
             .at(store)
-            .map(|at| &self.nodes[at.node].membership.address);
+            .map(|at| self.nodes[at.node].membership.edition());
         let mut known = self.nodes[node].membership.nodes.iter();
-        known.any(|info| info.stores.contains(&store) && Some(&info.address) == now)
+        known.any(|info| info.stores.contains(&store) && Some(info.edition) == now)
     }
 
-    /// A link says where the process is that opened it: whoever hears from a store can answer it.
-    pub(super) fn greet(&mut self, node: usize, from: StoreId) {
+    /// A link says where the process was when it opened it: whoever hears from a store can answer it.
+    pub(super) fn greet(&mut self, node: usize, from: StoreId, edition: Edition) {
         if self.plan.growth.is_none() || self.knows_address(node, from) {
             return;
         }
         if let Some(there) = self.at(from) {
-            let info = self.nodes[there.node].membership.record().info();
-            let known = &mut self.nodes[node].membership.nodes;
-            known.retain(|other| other.node != info.node);
-            known.push(info);
+            let info = self.nodes[there.node].membership.info(edition);
+            self.nodes[node].membership.hear(vec![info]);
         }
     }
 
@@ -380,7 +409,7 @@ impl World {
             return;
         }
         let membership = &mut self.nodes[node].membership;
-        membership.address = format!("n{node}.{life}:1");
+        membership.addresses.push(format!("n{node}.{life}:1"));
         membership.moved = true;
         self.figures.moves += 1;
         self.tell(|| format!("node {node} has another address"));

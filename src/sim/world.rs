@@ -26,7 +26,7 @@ use super::trouble::{Fault, Troubles};
 use super::workload::{Client, Many, Next};
 use crate::shard::Shard;
 use crate::shard::door::{Effect, Input, Report};
-use crate::shard::ids::{ClusterId, PeerId, RegionId, RequestId, StoreId};
+use crate::shard::ids::{ClusterId, Edition, PeerId, RegionId, RequestId, StoreId};
 use crate::shard::message::PeerMessage;
 use crate::shard::observe::{Observation, PeerStatus};
 use crate::shard::options::ShardOptions;
@@ -59,6 +59,8 @@ pub(super) enum Event {
     Peer {
         from: StoreId,
         to: StoreId,
+        /// Which edition of the sender's address the link was opened with.
+        edition: Edition,
         message: Box<PeerMessage>,
     },
     Arrives {
@@ -463,7 +465,12 @@ impl World {
                 }
             }
             Event::Done(at, work) => self.done(at, work),
-            Event::Peer { from, to, message } => self.deliver(from, to, message),
+            Event::Peer {
+                from,
+                to,
+                edition,
+                message,
+            } => self.deliver(from, to, edition, message),
             Event::Arrives {
                 request,
                 client,
@@ -638,7 +645,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, from: StoreId, to: StoreId, message: Box<PeerMessage>) {
+    fn deliver(&mut self, from: StoreId, to: StoreId, edition: Edition, message: Box<PeerMessage>) {
         let Some(at) = self.at(to).filter(|at| self.is_now(*at)) else {
             return;
         };
@@ -646,11 +653,17 @@ impl World {
         if until > self.now {
             // It waits in the socket, unless it is full.
             if self.chance.below(4) != 0 {
-                self.after(until - self.now, Event::Peer { from, to, message });
+                let again = Event::Peer {
+                    from,
+                    to,
+                    edition,
+                    message,
+                };
+                self.after(until - self.now, again);
             }
             return;
         }
-        self.greet(at.node, from);
+        self.greet(at.node, from, edition);
         self.input(at, Input::Peer { from, message });
     }
 
@@ -754,12 +767,14 @@ impl World {
                             .collect()
                     });
                 }
+                let edition = self.nodes[at.node].membership.edition();
                 for delay in self.net.carry(at.node, there) {
                     self.after(
                         delay,
                         Event::Peer {
                             from: store,
                             to,
+                            edition,
                             message: message.clone(),
                         },
                     );

@@ -6,7 +6,7 @@ use rkyv::{Archive, Serialize};
 use crate::placement::codec::NODE_PARTS_MAX;
 use crate::placement::message::{Message, NodeInfo, Operator, RegionStats, StoreStats, Verdict};
 use crate::shard::codec::Malformed;
-use crate::shard::ids::{ClusterId, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::wire::form::{
     ArchivedText, EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Source, Text,
     peer_changes,
@@ -21,6 +21,7 @@ pub(crate) enum PlacementForm<'a> {
     Join {
         nonce: u64,
         address: Text<'a>,
+        edition: u64,
         shards: u16,
         labels: Vec<(Text<'a>, Text<'a>)>,
     },
@@ -79,6 +80,7 @@ pub(crate) enum PlacementForm<'a> {
 pub(crate) struct NodeForm<'a> {
     node: u64,
     address: Text<'a>,
+    edition: u64,
     stores: Vec<u64>,
     labels: Vec<(Text<'a>, Text<'a>)>,
 }
@@ -149,11 +151,13 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
             Message::Join {
                 nonce,
                 address,
+                edition,
                 shards,
                 labels,
             } => PlacementForm::Join {
                 nonce: *nonce,
                 address: Text(address),
+                edition: edition.0,
                 shards: *shards,
                 labels: labels
                     .iter()
@@ -249,11 +253,13 @@ impl ArchivedPlacementForm<'_> {
             Form::Join {
                 nonce,
                 address,
+                edition,
                 shards,
                 labels,
             } => Message::Join {
                 nonce: nonce.to_native(),
                 address: address.get(TEXT_BYTES_MAX)?,
+                edition: Edition(edition.to_native()),
                 shards: shards.to_native(),
                 labels: named(labels)?,
             },
@@ -356,6 +362,7 @@ impl<'a> From<&'a NodeInfo> for NodeForm<'a> {
         NodeForm {
             node: node.node.0,
             address: Text(&node.address),
+            edition: node.edition.0,
             stores: node.stores.iter().map(|store| store.0).collect(),
             labels: labels
                 .map(|(name, value)| (Text(name), Text(value)))
@@ -370,6 +377,7 @@ impl ArchivedNodeForm<'_> {
         Ok(NodeInfo {
             node: NodeId(self.node.to_native()),
             address: self.address.get(TEXT_BYTES_MAX)?,
+            edition: Edition(self.edition.to_native()),
             stores: stores.map(|store| StoreId(store.to_native())).collect(),
             labels: named(&self.labels)?,
         })

@@ -3,7 +3,7 @@
 use coracle::placement::Message;
 use coracle::placement::message::{Operator, Verdict};
 use coracle::shard::error::Error;
-use coracle::shard::ids::{NodeId, PeerId, RegionId, StoreId};
+use coracle::shard::ids::{Edition, NodeId, PeerId, RegionId, StoreId};
 use coracle::shard::message::PeerMessage;
 use coracle::shard::mutant::Mutant;
 use coracle::shard::region::{Epoch, Role};
@@ -18,6 +18,7 @@ fn join(nonce: u64) -> Message {
     Message::Join {
         nonce,
         address: format!("n{nonce}:1"),
+        edition: Edition::FIRST,
         shards: 1,
         labels: Vec::new(),
     }
@@ -169,21 +170,40 @@ fn a_node_that_moves_to_another_address_is_the_same_node() {
     let (mut theatre, _) = three();
     theatre.pass(2000);
     let before = joined(&mut theatre, 2);
-    let moved = Message::Join {
+    let moved = |address: &str, edition: Edition| Message::Join {
         nonce: 2,
-        address: "elsewhere:1".into(),
+        address: address.into(),
+        edition,
         shards: 1,
         labels: Vec::new(),
     };
-    theatre.nodes.clear();
-    let Message::Joined { node, stores, .. } = told(&mut theatre, &moved) else {
-        panic!("it was refused");
+    let given = |theatre: &mut Theatre, join: &Message| match told(theatre, join) {
+        Message::Joined { node, stores, .. } => (node, stores[0].0),
+        other => panic!("{other:?}"),
     };
-    assert_eq!((node, stores[0].0), before);
+    let listed = |theatre: &mut Theatre| match told(theatre, &Message::ListNodes) {
+        Message::Nodes(_, nodes) => nodes,
+        other => panic!("{other:?}"),
+    };
+    theatre.nodes.clear();
+    let second = Edition::FIRST.next();
+    let elsewhere = moved("elsewhere:1", second);
+    assert_eq!(given(&mut theatre, &elsewhere), before);
     theatre.until("shards tell of it", |theatre| !theatre.nodes.is_empty());
-    let info = theatre.nodes.iter().find(|info| info.node == node);
+    let info = theatre.nodes.iter().find(|info| info.node == before.0);
     assert_eq!(info.expect("it is listed").address, "elsewhere:1");
     assert_eq!(theatre.nodes.len(), 3);
+    // What its first life said arrives now, over a slow link: it is answered, and nobody is told of it.
+    let now = listed(&mut theatre);
+    assert_eq!(given(&mut theatre, &join(2)), before);
+    assert_eq!(listed(&mut theatre), now);
+    // Back where it was, it says so as something new; what it said in between comes late.
+    let back = moved("n2:1", second.next());
+    assert_eq!(given(&mut theatre, &back), before);
+    assert_eq!(given(&mut theatre, &elsewhere), before);
+    let now = listed(&mut theatre);
+    let info = now.iter().find(|info| info.node == before.0);
+    assert_eq!(info.expect("it is listed").address, "n2:1");
 }
 
 /// The first batch of a cluster holds its regions and placement's records, or nothing: whenever the

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use coracle::placement::{Node, NodeInfo, Options};
 use coracle::shard::Shard;
 use coracle::shard::door::{Effect, Input, Report};
-use coracle::shard::ids::{ClusterId, NodeId, PeerId, RegionId, RequestId, StoreId};
+use coracle::shard::ids::{ClusterId, Edition, NodeId, PeerId, RegionId, RequestId, StoreId};
 use coracle::shard::limits::Limits;
 use coracle::shard::message::PeerMessage;
 use coracle::shard::mutant::Mutant;
@@ -64,6 +64,7 @@ pub fn founder() -> Node {
         node: NodeId(1),
         nonce: 1,
         address: "n1:1".into(),
+        edition: Edition::FIRST,
         labels: Vec::new(),
         stores: vec![StoreId(1)],
     }

@@ -14,7 +14,7 @@ use crate::shard::ids::{ClusterId, StoreId};
 pub const MAGIC: [u8; 8] = *b"\xC0RACLE\0N";
 
 /// What is spoken behind the greeting.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// How long a client's greeting is.
 pub const HELLO_BYTES: usize = 12;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the caller    magic 8 │ version u16 │ cluster u64 │ from store u64 │ to store u64 │ shard u16
-//!               │ address u16+… │ crc u32
+//!               │ edition u64 │ address u16+… │ crc u32
 //! the called    magic 8 │ version u16 │ verdict u8 │ cluster u64 │ store u64 │ reason u16+… │ crc u32
 //! ```
 //!
@@ -10,16 +10,16 @@
 //! is yet to join has no cluster and no store, and calls whoever is at an address.
 
 use crate::shard::codec::{Malformed, Reader, put_short};
-use crate::shard::ids::{ClusterId, StoreId};
+use crate::shard::ids::{ClusterId, Edition, StoreId};
 
 /// What a link between shards begins with.
 pub const MAGIC: [u8; 8] = *b"\xC0RACLE\0P";
 
 /// What is spoken behind the greeting.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// A caller's greeting without its address.
-const HELLO_BYTES: usize = 8 + 2 + 8 + 8 + 8 + 2 + 2 + 4;
+const HELLO_BYTES: usize = 8 + 2 + 8 + 8 + 8 + 2 + 8 + 2 + 4;
 
 /// Where its address begins.
 const ADDRESS_AT: usize = HELLO_BYTES - 4;
@@ -49,6 +49,8 @@ pub struct Hello {
     pub to: StoreId,
     /// Which shard of its node the caller is.
     pub shard: u16,
+    /// The edition of the address: a greeting of an earlier life may be read after one of a later.
+    pub edition: Edition,
     /// Where its node is reached; empty: it does not say.
     pub address: String,
 }
@@ -92,15 +94,17 @@ impl Hello {
             from,
             to,
             shard: 0,
+            edition: Edition(0),
             address: String::new(),
         }
     }
 
     /// The same from a shard of a node that is reached there.
-    pub fn at(self, shard: u16, address: &str) -> Hello {
+    pub fn at(self, shard: u16, address: &str, edition: Edition) -> Hello {
         let address = address.to_string();
         Hello {
             shard,
+            edition,
             address,
             ..self
         }
@@ -115,6 +119,7 @@ impl Hello {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.shard.to_le_bytes());
+        out.extend_from_slice(&self.edition.0.to_le_bytes());
         put_short(&mut out, cut(&self.address, ADDRESS_BYTES_MAX).as_bytes());
         seal(&mut out);
         out
@@ -143,6 +148,7 @@ impl Hello {
             from: StoreId(reader.u64()?),
             to: StoreId(reader.u64()?),
             shard: reader.u16()?,
+            edition: Edition(reader.u64()?),
             address: String::from_utf8_lossy(reader.short()?).into_owned(),
         };
         reader.end()?;
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn greetings_come_back() {
         for address in ["", "127.0.0.1:7400/1,2"] {
-            let hello = Hello::new(ClusterId(7), StoreId(3), StoreId(4)).at(2, address);
+            let hello = Hello::new(ClusterId(7), StoreId(3), StoreId(4)).at(2, address, Edition(5));
             let bytes = hello.encode();
             for end in 0..bytes.len() {
                 assert_eq!(Hello::decode(&bytes[..end]), Ok(None));
