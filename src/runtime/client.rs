@@ -63,6 +63,7 @@ async fn serve(driver: Rc<Driver>, mut stream: TcpStream) {
         .insert(number, connection.clone());
     read(&driver, &connection, &mut stream).await;
     connection.finish();
+    driver.touch(&connection);
     // What came in before the end is answered all the same, if it goes.
     let limit = Duration::from_secs(driver.config.client.stalled_seconds);
     let _ = timeout(limit, async {

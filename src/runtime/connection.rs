@@ -52,8 +52,10 @@ pub struct State {
     pub out: Vec<u8>,
     talk: Talk,
     address: String,
-    /// No more is read; it is closed when all is answered and sent.
+    /// No more is dealt with; it is closed when all is answered and sent.
     is_closing: bool,
+    /// No more will come; what came is dealt with before it is closed.
+    has_ended: bool,
     /// A task is sending what the socket did not take.
     is_sending: bool,
     /// How much of that it has taken.
@@ -138,6 +140,7 @@ impl Connection {
                 talk: Talk::Undecided,
                 address,
                 is_closing: false,
+                has_ended: false,
                 is_sending: false,
                 unsent: 0,
             }),
@@ -201,6 +204,7 @@ impl Connection {
             _ => false,
         };
         busy || state.is_closing
+            || state.has_ended
             || state.input.rest().len() >= INPUT_BYTES_MAX
             || state.owes_much(driver)
     }
@@ -218,7 +222,7 @@ impl Connection {
             Talk::Native(talk) => talk.is_busy(),
             _ => false,
         };
-        !busy && state.out.is_empty()
+        !busy && state.out.is_empty() && state.unsent == 0
     }
 
     /// Whether it is known what it speaks.
@@ -228,12 +232,13 @@ impl Connection {
 
     /// Whether no more is to be read from it, ever.
     pub fn is_finished(&self) -> bool {
-        self.state.borrow().is_closing
+        let state = self.state.borrow();
+        state.is_closing || state.has_ended
     }
 
-    /// No more is read: it is closed when all is answered and sent.
+    /// No more will come: it is closed when all that came is dealt with, answered and sent.
     pub fn finish(&self) {
-        self.state.borrow_mut().is_closing = true;
+        self.state.borrow_mut().has_ended = true;
     }
 
     /// Deals with what came in, as far as it goes.
@@ -346,6 +351,7 @@ impl Connection {
         let is_free = match &state.talk {
             Talk::Resp(talk) => !talk.is_busy(),
             Talk::Native(talk) => !talk.is_full(),
+            Talk::Http => true,
             _ => false,
         };
         is_free && !state.input.rest().is_empty() && !state.owes_much(driver)

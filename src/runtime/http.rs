@@ -13,9 +13,10 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers the requests that have come. Whether the connection goes on.
+/// Answers the requests that have come, as far as so much may wait for the client. Whether the connection
+/// goes on.
 pub fn advance(driver: &Rc<Driver>, input: &mut Input, out: &mut Vec<u8>) -> bool {
-    loop {
+    while out.len() < driver.config.client.output_mib << 20 {
         let (request, length) = match parse(input.rest()) {
             Ok(Some(parsed)) => parsed,
             Ok(None) => return true,
@@ -45,6 +46,7 @@ pub fn advance(driver: &Rc<Driver>, input: &mut Input, out: &mut Vec<u8>) -> boo
             return false;
         }
     }
+    true
 }
 
 fn page(driver: &Rc<Driver>, path: &str) -> Option<(Status, &'static str, String)> {

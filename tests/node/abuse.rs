@@ -170,6 +170,38 @@ fn long_commands_without_end_are_all_answered() {
     assert!(more < MEMORY_MORE, "{} MiB more", more >> 20);
 }
 
+/// A client that says that it sends no more, as `nc` does at the end of a file, gets all of its answers.
+#[test]
+fn what_came_before_the_end_of_a_connection_is_done_and_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for driver in ["auto", "glommio"] {
+        let settings = [
+            ("CORACLE_IO__DRIVER", driver),
+            ("CORACLE_CLIENT__OUTPUT_MIB", "4"),
+        ];
+        let node = Node::start_with(&directory.path().join(driver), &[], &settings);
+        let commands = (0..5000)
+            .flat_map(|number| {
+                let key = format!("key-{number}");
+                Client::encode(&[b"SET", key.as_bytes(), b"1"])
+            })
+            .collect::<Vec<u8>>();
+        assert_eq!(
+            answered(&node, &commands),
+            b"+OK\r\n".repeat(5000),
+            "{driver}"
+        );
+        assert_eq!(node.client().get("key-4999"), Some(b"1".to_vec()));
+        assert!(node.client().set("large", &vec![b'x'; 100_000]));
+        let reads = Client::encode(&[b"GET", b"large"]).repeat(200);
+        assert_eq!(answered(&node, &reads).len(), 200 * 100_011, "{driver}");
+        // More pages than may wait for one client.
+        let pages = b"GET /metrics HTTP/1.1\r\n\r\n".repeat(2000);
+        let answer = String::from_utf8(answered(&node, &pages)).expect("text");
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 2000, "{driver}");
+    }
+}
+
 #[test]
 fn whoever_never_reads_is_cut_off_and_costs_little() {
     let directory = tempfile::tempdir().expect("a directory");
