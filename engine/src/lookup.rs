@@ -219,6 +219,27 @@ impl Store {
         }
     }
 
+    /// The newest value of a key, if that can be said from memory alone; nothing is asked for otherwise.
+    #[inline]
+    pub fn get_at_hand(&mut self, key: &[u8]) -> Option<Option<Value<'_>>> {
+        let range = (self.first_unflushed, self.memories.limit());
+        let looked = look(
+            key,
+            Seq::MAX,
+            range,
+            &self.version,
+            (&self.memories, &self.tables),
+            &mut self.cache,
+        );
+        let value = match looked {
+            Looked::Found(value) => Some(value),
+            Looked::Absent => None,
+            Looked::Need(_) => return None,
+        };
+        self.figures.gets += 1;
+        Some(value)
+    }
+
     /// The value of a key in a view.
     pub fn get_at(&mut self, view: &View, key: &[u8]) -> Lookup<'_> {
         self.figures.gets += 1;

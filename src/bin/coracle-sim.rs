@@ -36,6 +36,10 @@ struct Arguments {
     /// jumping clocks, vanishing leaders; without it, the seed decides where `--grow` does not.
     #[arg(long)]
     trouble: Option<bool>,
+    /// Whether every second read is answered while it is asked, where it can be; without it, the seed decides
+    /// where `--grow` does not.
+    #[arg(long)]
+    at_hand: Option<bool>,
     /// Goes on after a violation.
     #[arg(long)]
     all: bool,
@@ -74,12 +78,16 @@ fn main() -> ExitCode {
         let trouble = arguments
             .trouble
             .map(|trouble| format!(" --trouble {trouble}"));
+        let at_hand = arguments
+            .at_hand
+            .map(|at_hand| format!(" --at-hand {at_hand}"));
         format!(
-            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{} --trace",
+            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{}{} --trace",
             arguments.chaos / SECOND,
             mutant.unwrap_or_default(),
             grow.unwrap_or_default(),
-            trouble.unwrap_or_default()
+            trouble.unwrap_or_default(),
+            at_hand.unwrap_or_default()
         )
     };
     let mut violations = 0;
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
             Some(true) => plan = plan.troubled(),
             Some(false) => plan.trouble = None,
         }
+        plan.reads_at_hand = arguments.at_hand.unwrap_or(plan.reads_at_hand);
         let run = || World::new(plan.clone(), arguments.trace).run();
         // Where panics unwind, the next seed follows; where they abort, the hook has said all.
         let Ok((figures, verdict)) = std::panic::catch_unwind(run) else {

@@ -199,7 +199,9 @@ impl Connection {
     pub fn is_full(&self, driver: &Driver) -> bool {
         let state = self.state.borrow();
         let busy = match &state.talk {
-            Talk::Resp(talk) => talk.is_busy() && state.input.rest().len() >= READ_BYTES,
+            Talk::Resp(talk) => {
+                (talk.is_busy() || talk.is_interrupted()) && state.input.rest().len() >= READ_BYTES
+            }
             Talk::Native(talk) => talk.is_full(),
             _ => false,
         };
@@ -218,7 +220,7 @@ impl Connection {
     pub fn is_idle(&self) -> bool {
         let state = self.state.borrow();
         let busy = match &state.talk {
-            Talk::Resp(talk) => talk.is_busy(),
+            Talk::Resp(talk) => talk.is_busy() || talk.is_interrupted(),
             Talk::Native(talk) => talk.is_busy(),
             _ => false,
         };
@@ -335,9 +337,9 @@ impl Connection {
                 }
             }
             _ => {
-                let owed = self.state.borrow().owes_much(driver);
+                let waits = self.waits_for_room(driver);
                 self.send(driver);
-                if owed && self.may_go_on(driver) {
+                if waits && self.may_go_on(driver) {
                     driver.touch(self);
                 }
             }
@@ -355,6 +357,16 @@ impl Connection {
             _ => false,
         };
         is_free && !state.input.rest().is_empty() && !state.owes_much(driver)
+    }
+
+    /// Whether what has come in waits until something was sent.
+    fn waits_for_room(&self, driver: &Driver) -> bool {
+        let state = self.state.borrow();
+        let is_interrupted = match &state.talk {
+            Talk::Resp(talk) => talk.is_interrupted(),
+            _ => false,
+        };
+        is_interrupted || state.owes_much(driver)
     }
 
     /// So much of what was given away is not sent yet.

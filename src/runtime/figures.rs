@@ -71,6 +71,12 @@ impl Figures {
         }
     }
 
+    /// So many reads were answered at once, after so many nanoseconds.
+    pub fn read_at_hand(&self, reads: u64, nanos: u64) {
+        let mut histogram = self.reads.borrow_mut();
+        histogram.saturating_record_n(nanos.max(1), reads);
+    }
+
     /// A request was refused.
     pub fn failed(&self, error: &Error) {
         count(&self.errors[usize::from(error.number()).min(15)], 1);

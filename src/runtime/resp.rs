@@ -1,7 +1,8 @@
 //! A connection that speaks RESP: commands leave in the order in which they came, and so do answers.
 //!
-//! Commands that follow each other and are all reads, or all writes, are under way together; a read behind
-//! a write waits until that is answered, so a client sees what it wrote. An answer that only says that the
+//! Commands that follow each other and are of one kind ([`Row`]) are under way together; a read behind a
+//! write waits until that is answered, so a client sees what it wrote. A read with nothing under way before it
+//! is answered at once, into what is to be sent, if the brain has the value at hand. An answer that only says that the
 //! command went to the wrong place is not told: the command is sent on to where it belongs, or tried again
 //! until its time is over. For that its bytes stay in the input until all of its row is answered. What comes
 //! next of a command that was sent on follows it there; of one with several requests, only those that went
@@ -23,7 +24,8 @@ use crate::shard::request::{Body, Request, Response};
 use crate::shard::time::Time;
 use crate::wire::resp::info::Info;
 use crate::wire::resp::parse::{Parsed, Parser};
-use crate::wire::resp::plan::{Plan, Step};
+use crate::wire::resp::plain;
+use crate::wire::resp::plan::{Plan, Row, Step};
 use crate::wire::resp::session::{Facts, Session, Told};
 use crate::wire::resp::write::{Version, Writer};
 
@@ -42,6 +44,9 @@ const ROW_BYTES: usize = 2 << 20;
 
 /// A reply that is longer makes fewer commands be under way.
 const SHORT_BYTES: usize = FLIGHT_BYTES / FLIGHT_MAX;
+
+/// So much is told at once; then it is sent before more is.
+const AT_HAND_BYTES: usize = 1 << 20;
 
 /// A command that is tried again waits so long.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -104,12 +109,16 @@ pub struct RespTalk {
     first: u64,
     /// Where in the input those under way begin.
     begin: usize,
-    /// Whether those in flight write.
-    writes: bool,
+    /// What those in flight are.
+    row: Row,
     /// A command that was parsed, and waits for those in flight: its length.
     held: Option<usize>,
     /// A task waits to try again.
     is_retrying: bool,
+    /// So much is to be sent that what came behind it waits until that has left.
+    is_interrupted: bool,
+    /// Stored keys are made here.
+    key: Vec<u8>,
 }
 
 impl RespTalk {
@@ -122,10 +131,17 @@ impl RespTalk {
             flight_max: FLIGHT_FIRST,
             first: 0,
             begin: 0,
-            writes: false,
+            row: Row::Reads,
             held: None,
             is_retrying: false,
+            is_interrupted: false,
+            key: Vec::new(),
         }
+    }
+
+    /// Whether it stopped before the end of what came in, and goes on when something was sent.
+    pub fn is_interrupted(&self) -> bool {
+        self.is_interrupted
     }
 
     /// Whether commands are under way.
@@ -143,9 +159,17 @@ impl RespTalk {
         out: &mut Vec<u8>,
     ) -> bool {
         let now = driver.clock.now();
+        self.is_interrupted = false;
         while self.flight.len() < self.flight_max {
             if self.is_busy() && input.done - self.begin >= ROW_BYTES {
                 return true;
+            }
+            if self.flight.is_empty() {
+                self.read_at_hand(driver, input, out, now);
+                if out.len() >= AT_HAND_BYTES {
+                    self.is_interrupted = !input.rest().is_empty();
+                    return true;
+                }
             }
             let consumed = match self.held {
                 Some(_) if self.is_busy() => return true,
@@ -176,6 +200,33 @@ impl RespTalk {
             }
         }
         true
+    }
+
+    /// Answers the reads that come next, as far as they can be answered at once. Nothing is under way, so they
+    /// see every write that came before them.
+    fn read_at_hand(&mut self, driver: &Driver, input: &mut Input, out: &mut Vec<u8>, now: Time) {
+        if self.held.is_some() || !self.parser.is_between() || plain::get(input.rest()).is_none() {
+            return;
+        }
+        let mut shard = driver.shard.borrow_mut();
+        let mut at_hand = shard.at_hand(now);
+        let mut writer = Writer::new(out, self.session.version());
+        let mut reads = 0;
+        while let Some((user, consumed)) = plain::get(input.rest()) {
+            let key = plain::stored(user, &mut self.key);
+            if !at_hand.get(key, |value| writer.optional(value)) {
+                break;
+            }
+            input.done += consumed;
+            reads += 1;
+            if writer.len() >= AT_HAND_BYTES {
+                break;
+            }
+        }
+        if reads > 0 {
+            let nanos = driver.clock.mono() - now.mono;
+            driver.figures.read_at_hand(reads, nanos);
+        }
     }
 
     /// One command.
@@ -215,11 +266,17 @@ impl RespTalk {
             }
             Told::Plan(mut plan) => {
                 drop(cursors);
-                let writes = plan.writes();
-                if !straight && writes != self.writes {
+                let row = plan.row();
+                if !straight && (row != self.row || row == Row::Alone) {
                     return Taken::Held;
                 }
-                self.writes = writes;
+                if straight
+                    && let Some(key) = plan.value_of()
+                    && read_one(driver, key, now, &mut Writer::new(out, version))
+                {
+                    return Taken::Done;
+                }
+                self.row = row;
                 let from = input.done;
                 if straight {
                     self.begin = from;
@@ -374,10 +431,10 @@ impl RespTalk {
         let now = driver.clock.now();
         let limit = driver.config.client.timeout_ms * 1_000_000;
         // A write that came later and is done must not be overtaken by one that was to be before it.
-        let mut overtaken = false;
+        let (writes, mut overtaken) = (self.row == Row::Writes, false);
         for slot in self.flight.iter_mut().rev() {
             let Some((_, error)) = slot.failed.first() else {
-                overtaken |= self.writes && slot.written.is_none();
+                overtaken |= writes && slot.written.is_none();
                 continue;
             };
             if slot.open == 0 && (overtaken || now.mono.saturating_sub(slot.since) >= limit) {
@@ -429,6 +486,18 @@ impl RespTalk {
             .detach();
         }
     }
+}
+
+/// Answers a read at once, if it can be.
+fn read_one(driver: &Driver, key: &[u8], now: Time, writer: &mut Writer<'_>) -> bool {
+    let mut shard = driver.shard.borrow_mut();
+    let is_told = shard.at_hand(now).get(key, |value| writer.optional(value));
+    if is_told {
+        driver
+            .figures
+            .read_at_hand(1, driver.clock.mono() - now.mono);
+    }
+    is_told
 }
 
 /// What became of a command.

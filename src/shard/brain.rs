@@ -54,7 +54,7 @@ pub struct Shard {
     pub(super) core: Core,
     pub(super) peers: BTreeMap<RegionId, Box<Peer>>,
     /// Regions by the first key of their range.
-    routes: BTreeMap<Vec<u8>, RegionId>,
+    pub(super) routes: BTreeMap<Vec<u8>, RegionId>,
     /// Regions that are gone from here, as the last peer here knew them.
     graves: BTreeMap<RegionId, (PeerId, Region)>,
     /// What peers without content have promised in earlier lives.
@@ -248,10 +248,7 @@ impl Shard {
 
     /// Something has happened: changes memory only.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
-        self.core.now.mono = self.core.now.mono.max(now.mono);
-        self.core.now.wall = now.wall;
-        // Time first: what comes now was not there before it.
-        self.pass_time();
+        self.time_is(now);
         match input {
             Input::Clock => {}
             Input::Request { id, request } => self.request(id, &request),
@@ -284,8 +281,20 @@ impl Shard {
         self.worked = true;
     }
 
+    /// Time first: what comes now was not there before it.
+    pub(super) fn time_is(&mut self, now: Time) {
+        self.core.now.mono = self.core.now.mono.max(now.mono);
+        self.core.now.wall = now.wall;
+        self.pass_time();
+    }
+
+    /// Whether requests are refused, since the shard is starting or stopping.
+    pub(super) fn is_shut(&self) -> bool {
+        self.core.stopped || self.replay.is_some()
+    }
+
     fn request(&mut self, id: RequestId, request: &Request<'_>) {
-        if self.core.stopped || self.replay.is_some() {
+        if self.is_shut() {
             self.core
                 .refuse(id, Error::ServerIsBusy("the shard is starting or stopping"));
             return;

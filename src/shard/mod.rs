@@ -1,8 +1,8 @@
 //! The brain of one core: regions, raft, the log and the state store, behind two doors.
 //!
 //! Nothing here knows a clock, a file, a socket or a source of randomness: what happens comes in by
-//! [`Shard::handle`], what the world should do goes out by [`Shard::flush`]. The files stand in the
-//! order of a request.
+//! [`Shard::handle`], what the world should do goes out by [`Shard::flush`]. What can be read at once need
+//! not wait for the end of a turn: [`Shard::at_hand`]. The files stand in the order of a request.
 
 pub mod ids; // the numbers, each its own type
 pub mod time; // as the driver read it
@@ -30,6 +30,7 @@ mod persist; // what raft wants durable, and what waits for it
 mod replicate; // messages from and to other peers
 mod apply; // committed entries take effect, and are answered
 mod read; // reads, confirmed and answered
+pub mod at_hand; // reads that are answered while they are asked
 mod tick; // what happens because time passes
 mod leave; // how a peer goes
 mod snapshot; // a snapshot on its way out

@@ -251,7 +251,8 @@ impl Peer {
         })
     }
 
-    fn lease_holds(&self, core: &Core) -> bool {
+    /// Whether it may answer reads by itself now.
+    pub(super) fn lease_holds(&self, core: &Core) -> bool {
         let span = match core.breaks(Mutant::LeaseWithoutMargin) {
             true => 6 * core.limits().election_ticks as u64 * core.limits().tick,
             false => core.limits().lease_span(),

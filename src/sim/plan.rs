@@ -71,6 +71,8 @@ pub struct Plan {
     pub growth: Option<Growth>,
     /// Faults that were thought of later; none: there are none of them.
     pub trouble: Option<Trouble>,
+    /// Whether every second read is answered while it is asked, where it can be.
+    pub reads_at_hand: bool,
 }
 
 /// How a cluster grows: one node founds it, the others join, and placement gives regions their replicas.
@@ -85,16 +87,19 @@ pub struct Growth {
 }
 
 impl Plan {
-    /// What a seed decides: of three clusters two grow, and two are in trouble beside their other faults.
+    /// What a seed decides: of three clusters two grow, two are in trouble beside their other
+    /// faults, and two answer reads while they are asked.
     pub fn new(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
         let plan = match Chance::new(seed ^ 0x4752_4F57).below(3) {
             0 => Plan::standing(seed, chaos, mutant),
             _ => Plan::growing(seed, chaos, mutant),
         };
-        match Chance::new(seed ^ 0x5452_4F55).below(3) {
+        let mut plan = match Chance::new(seed ^ 0x5452_4F55).below(3) {
             0 => plan,
             _ => plan.troubled(),
-        }
+        };
+        plan.reads_at_hand = Chance::new(seed ^ 0x4841_4E44).below(3) > 0;
+        plan
     }
 
     /// The same, with faults of the later kinds.
@@ -225,6 +230,7 @@ impl Plan {
             down,
             growth: None,
             trouble: None,
+            reads_at_hand: false,
         }
     }
 }

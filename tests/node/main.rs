@@ -10,5 +10,6 @@ mod cluster;
 mod commands;
 mod damage;
 mod lasting;
+mod pipelines;
 mod process;
 mod refusals;

@@ -14,7 +14,7 @@ use coracle::shard::ids::{PeerId, StoreId};
 use coracle::shard::message::{PeerMessage, RaftMessage};
 use coracle::shard::mutant::Mutant;
 use coracle::shard::region::Role;
-use coracle::shard::request::{Answer, Body, Freshness, PeerChange, Written};
+use coracle::shard::request::{Answer, Body, Freshness, PeerChange, Write, Written};
 use raft::eraftpb::MessageType;
 
 use theatre::{REGION, Theatre, peer};
@@ -488,7 +488,9 @@ fn bad_requests_are_refused() {
 
 /// A leader's process stands still while another is elected. When it goes on it believes for a moment that
 /// it leads, and its lease must be over by then.
-fn read_of_a_leader_that_stood_still(mutant: Mutant) -> Result<Answer, Error> {
+fn reads_of_a_leader_that_stood_still(
+    mutant: Mutant,
+) -> (Option<Option<Vec<u8>>>, Result<Answer, Error>) {
     let mut theatre = Theatre::breaking(3, mutant);
     theatre.grow_to_three();
     theatre.pass(300);
@@ -504,17 +506,67 @@ fn read_of_a_leader_that_stood_still(mutant: Mutant) -> Result<Answer, Error> {
     assert!(theatre.answer(request).is_ok());
     theatre.paused.clear();
     theatre.isolated = vec![StoreId(old)];
+    let at_hand = theatre.at_hand(old, KEY);
     let request = theatre.get(old, KEY, Freshness::Linearizable);
-    theatre.answer(request)
+    (at_hand, theatre.answer(request))
 }
 
 #[test]
 fn a_lease_ends_before_another_can_lead() {
-    let answer = read_of_a_leader_that_stood_still(Mutant::None);
+    let (at_hand, answer) = reads_of_a_leader_that_stood_still(Mutant::None);
+    assert_eq!(at_hand, None);
     assert!(answer.is_err(), "it was {answer:?}");
     let stale = Ok(Answer::Value(Some(b"old".as_slice().into())));
-    let broken = read_of_a_leader_that_stood_still(Mutant::LeaseWithoutMargin);
+    let (at_hand, broken) = reads_of_a_leader_that_stood_still(Mutant::LeaseWithoutMargin);
+    assert_eq!(
+        at_hand,
+        Some(Some(b"old".to_vec())),
+        "the story would see it"
+    );
     assert_eq!(broken, stale, "the story would see it");
+}
+
+/// A read that is answered while it is asked needs what every linearizable read needs, and is told nothing
+/// where that is not there.
+#[test]
+fn what_is_read_at_hand_is_what_a_leader_may_answer_by_itself() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    theatre.write(KEY, b"value");
+    theatre.pass(100);
+    let leader = theatre.leader().expect("a leader");
+    assert_eq!(theatre.at_hand(leader, KEY), Some(Some(b"value".to_vec())));
+    assert_eq!(theatre.at_hand(leader, b"\x01nothing"), Some(None));
+    assert_eq!(theatre.at_hand(leader, b"\x05beyond"), None);
+    let long = [b"\x01".as_slice(), &[b'k'; 5000]].concat();
+    assert_eq!(theatre.at_hand(leader, &long), None);
+    for store in (1..=3).filter(|store| *store != leader) {
+        assert_eq!(theatre.at_hand(store, KEY), None, "store {store} follows");
+    }
+    // What is written and not durable on a quorum is not there yet.
+    let request = theatre.put(leader, KEY, b"later");
+    assert_eq!(theatre.at_hand(leader, KEY), Some(Some(b"value".to_vec())));
+    assert!(theatre.answer(request).is_ok());
+    assert_eq!(theatre.at_hand(leader, KEY), Some(Some(b"later".to_vec())));
+    // What is due by the leader's clock and not by the region's waits until the region knows.
+    let due = theatre.time().wall + 1000;
+    let write = Write::Put {
+        key: KEY,
+        value: b"short",
+        expiry_ms: Some(due),
+    };
+    let request = theatre.ask(leader, Body::Write(&[write]));
+    assert!(theatre.answer(request).is_ok());
+    assert_eq!(theatre.at_hand(leader, KEY), Some(Some(b"short".to_vec())));
+    theatre.ahead_ms += 5000;
+    assert_eq!(theatre.at_hand(leader, KEY), None);
+    let request = theatre.get(leader, KEY, Freshness::Linearizable);
+    assert_eq!(theatre.answer(request), Ok(Answer::Value(None)));
+    assert_eq!(theatre.at_hand(leader, KEY), Some(None));
+    // Without a quorum the lease ends, and nothing is told any more.
+    theatre.isolated = vec![StoreId(leader)];
+    theatre.pass(2000);
+    assert_eq!(theatre.at_hand(leader, KEY), None);
 }
 
 /// Two candidates ask one voter for the same term, and its power goes in between.

@@ -394,6 +394,18 @@ impl Theatre {
         self.ask(store, Body::Get { key, freshness })
     }
 
+    /// What is read while it is asked; none: it is to be asked as a request.
+    pub fn at_hand(&mut self, store: u64, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let time = self.time();
+        let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
+        let shard = actor.shard.as_mut().expect("a running shard");
+        let mut told = None;
+        let tell = |value: Option<&[u8]>| told = Some(value.map(<[u8]>::to_vec));
+        let is_told = shard.at_hand(time).get(key, tell);
+        assert_eq!(is_told, told.is_some(), "told once, or not at all");
+        told
+    }
+
     /// The answer to a request, when it has come.
     pub fn answer(&mut self, request: RequestId) -> Response {
         self.until("the request is answered", |theatre| {

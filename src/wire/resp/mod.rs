@@ -17,6 +17,7 @@ pub mod cursor; // where scans go on
 pub mod wording; // how an outcome is told
 pub mod plan; // what a command wants of the brain
 pub mod command; // words become plans
+pub mod plain; // the command that most commands are
 pub mod session; // what a connection is told without the brain
 pub mod info; // what INFO tells
 

@@ -165,6 +165,11 @@ impl Parser {
         Parser::default()
     }
 
+    /// Whether it stands between two commands.
+    pub fn is_between(&self) -> bool {
+        self.is_complete || (self.at == 0 && self.searched == 0)
+    }
+
     /// Goes on with the command at the front of `input`. As long as it is partial, the next call must be
     /// given the same bytes and more behind them.
     pub fn parse(&mut self, input: &[u8]) -> Result<Parsed, ProtocolError> {

@@ -44,6 +44,20 @@ pub enum Step {
     Again,
 }
 
+/// Commands of one connection that may be under way together: whatever is done first, each sees those before
+/// it and none behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// They change nothing.
+    Reads,
+    /// Each is one request that writes.
+    Writes,
+    /// Each reads a key and writes what follows, unless that key was changed meanwhile.
+    Edits,
+    /// It takes several steps: nothing else may come in between.
+    Alone,
+}
+
 /// The parts of a plan; one needs no memory of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Parts<'a> {
@@ -123,10 +137,33 @@ impl<'a> Plan<'a> {
         self.parts().iter().map(|part| &part.key[..])
     }
 
-    /// Whether the request that comes next writes.
-    pub fn writes(&self) -> bool {
-        let open = self.parts().iter().find(|part| !part.is_over());
-        open.is_some_and(|part| !part.reads())
+    /// The stored key of a plan that asks for one value, which as it is becomes the reply.
+    pub fn value_of(&self) -> Option<&[u8]> {
+        match &self.parts {
+            Parts::One(part) if self.wording == Wording::Value => {
+                let asks = matches!((&part.op, &part.stage), (Op::Get, Stage::Open));
+                asks.then_some(&part.key)
+            }
+            _ => None,
+        }
+    }
+
+    /// What it may be under way together with, on one connection. Asked before anything was asked for.
+    pub fn row(&self) -> Row {
+        let parts = self.parts();
+        let Some(first) = parts.first() else {
+            return Row::Reads;
+        };
+        match first.op {
+            Op::Get | Op::Look | Op::Scan { .. } => Row::Reads,
+            Op::Edit(_) if self.is_single() => Row::Edits,
+            Op::Put { .. } | Op::PutAbsent { .. } | Op::Add { .. }
+                if parts.len() <= PARTS_ASKED_MAX =>
+            {
+                Row::Writes
+            }
+            _ => Row::Alone,
+        }
     }
 
     /// The parts that are to be asked for, those of one region together. The caller says which region

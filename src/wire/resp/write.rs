@@ -30,6 +30,12 @@ impl<'o> Writer<'o> {
         self.version
     }
 
+    /// How many bytes there are to send.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
     /// Writes another version from now on.
     pub fn set_version(&mut self, version: Version) {
         self.version = version;
