@@ -6,6 +6,7 @@
 mod damage;
 mod placement;
 mod rules;
+mod structure;
 mod suites;
 mod theatre;
 

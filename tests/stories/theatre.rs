@@ -47,6 +47,8 @@ pub struct Theatre {
     pub nodes: Vec<NodeInfo>,
     /// The wall clocks are ahead by so much.
     pub ahead_ms: u64,
+    /// Where there is no placement: the regions that begin on the first store.
+    first: Vec<RegionId>,
     next_request: u64,
 }
 
@@ -90,6 +92,11 @@ impl Theatre {
 
     /// The same, with a rule broken on purpose.
     pub fn breaking(stores: u64, mutant: Mutant) -> Theatre {
+        Theatre::of_regions(stores, mutant, &[REGION])
+    }
+
+    /// The same, with these regions; region n begins at the byte n - 1 and ends before n.
+    pub fn of_regions(stores: u64, mutant: Mutant, first: &[RegionId]) -> Theatre {
         let mut plan = Plan::standing(7, 0, mutant);
         plan.small_files = true;
         plan.limits = Limits {
@@ -109,6 +116,7 @@ impl Theatre {
             reports: Vec::new(),
             nodes: Vec::new(),
             ahead_ms: 0,
+            first: first.to_vec(),
             next_request: 1,
         };
         for store in 1..=stores {
@@ -179,7 +187,10 @@ impl Theatre {
         let mut shard = Shard::open(options, time, log, engine);
         let grows = self.plan.limits.store_beat_ticks > 0;
         match (store == 1 && blank, grows) {
-            (true, false) => shard.bootstrap(vec![first_region(REGION)]),
+            (true, false) => {
+                let regions = self.first.iter().copied().map(first_region);
+                shard.bootstrap(regions.collect());
+            }
             (true, true) => {
                 let regions = [RegionId::SYSTEM, REGION].map(first_region);
                 shard.bootstrap_cluster(founder(), regions.to_vec());
@@ -302,17 +313,32 @@ impl Theatre {
 
     /// Lets a held disk finish what the state store has begun, and nothing of the log.
     pub fn finish_store(&mut self, store: u64) {
+        self.finish(store, |work| matches!(work, Work::Store(..)));
+    }
+
+    /// Lets a held disk finish what the log has begun, and nothing of the state store.
+    pub fn finish_log(&mut self, store: u64) {
+        self.finish(store, |work| !matches!(work, Work::Store(..)));
+    }
+
+    fn finish(&mut self, store: u64, may: impl Fn(&Work) -> bool) {
         let time = self.time();
         let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
         let shard = actor.shard.as_mut().expect("a running shard");
         for work in std::mem::take(&mut actor.works) {
-            match work {
-                Work::Store(..) => actor
+            match may(&work) {
+                true => actor
                     .files
                     .end(work, &mut |input| shard.handle(time, input)),
-                log => actor.works.push_back(log),
+                false => actor.works.push_back(work),
             }
         }
+    }
+
+    /// Whether a held disk has something to do for the state store.
+    pub fn is_store_waiting(&self, store: u64) -> bool {
+        let works = &self.actors[&StoreId(store)].works;
+        works.iter().any(|work| matches!(work, Work::Store(..)))
     }
 
     /// Time passes, a turn every five milliseconds.
@@ -360,10 +386,16 @@ impl Theatre {
 
     /// The store that leads in the newest term.
     pub fn leader(&self) -> Option<u64> {
-        let leading = self.actors.keys().filter(|store| self.leads(store.0));
-        leading
-            .max_by_key(|store| self.status(store.0).map(|status| status.term))
-            .map(|store| store.0)
+        self.leader_of(REGION)
+    }
+
+    /// The same of another region.
+    pub fn leader_of(&self, region: RegionId) -> Option<u64> {
+        let statuses = self.actors.keys().filter_map(|store| {
+            let status = self.status_of(store.0, region)?;
+            status.leads.then_some((status.term, store.0))
+        });
+        statuses.max().map(|(_, store)| store)
     }
 
     pub fn ask(&mut self, store: u64, body: Body<'_>) -> RequestId {
@@ -416,13 +448,17 @@ impl Theatre {
 
     /// Changes the peers, as often as it takes.
     pub fn change(&mut self, changes: &[PeerChange]) {
+        self.change_of(REGION, changes);
+    }
+
+    /// The same of another region.
+    pub fn change_of(&mut self, region: RegionId, changes: &[PeerChange]) {
         for _ in 0..200 {
-            self.until("there is a leader", |theatre| theatre.leader().is_some());
-            let leader = self.leader().expect("just seen");
-            let body = Body::ChangePeers {
-                region: REGION,
-                changes,
-            };
+            self.until("there is a leader", |theatre| {
+                theatre.leader_of(region).is_some()
+            });
+            let leader = self.leader_of(region).expect("just seen");
+            let body = Body::ChangePeers { region, changes };
             let request = self.ask(leader, body);
             if self.answer(request).is_ok() {
                 return;
