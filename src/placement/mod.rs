@@ -7,6 +7,7 @@ pub mod registry; // regions as their leaders told of them
 pub mod state; // what is durable
 pub mod join; // processes come to belong
 pub mod replica_checker; // the next step of a region
+pub mod balance; // what would lie better elsewhere
 #[expect(
     clippy::module_inception,
     reason = "the object that the module is about"

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::balance::{Scale, Shift};
 use super::codec::Node;
 use super::join::join;
 use super::message::{Message, Operator, RegionStats, Verdict};
@@ -57,6 +58,10 @@ pub struct Options {
     pub learner_ms: u64,
     /// Copies that may be under way to one store.
     pub learners_per_store: u32,
+    /// Whether regions are moved from stores that have more to stores that have less.
+    pub balances: bool,
+    /// Regions that may be moved for that at once.
+    pub moves_max: usize,
 }
 
 impl Default for Options {
@@ -68,6 +73,8 @@ impl Default for Options {
             operator_ms: 60 * 1000,
             learner_ms: 60 * 60 * 1000,
             learners_per_store: 4,
+            balances: true,
+            moves_max: 16,
         }
     }
 }
@@ -91,6 +98,15 @@ struct Move {
     target: Option<StoreId>,
 }
 
+/// Two stores between which a region's weight is shifted, until its leader tells that it was.
+#[derive(Debug)]
+struct Shifting {
+    since: u64,
+    shift: Shift,
+    from: StoreId,
+    to: StoreId,
+}
+
 /// The leader of region 1 in its second part. Dropped when it no longer leads.
 #[derive(Debug)]
 pub struct Placement {
@@ -100,6 +116,7 @@ pub struct Placement {
     /// When each store was heard of, and whether it could take more.
     heard: BTreeMap<StoreId, (u64, bool)>,
     moves: BTreeMap<RegionId, Move>,
+    shifts: BTreeMap<RegionId, Shifting>,
     learners: BTreeMap<PeerId, (RegionId, u64)>,
     /// Regions up to here were looked at.
     looked: RegionId,
@@ -126,6 +143,7 @@ impl Placement {
             begun: now.mono,
             heard: BTreeMap::new(),
             moves: BTreeMap::new(),
+            shifts: BTreeMap::new(),
             learners: BTreeMap::new(),
             looked: RegionId(0),
             called: StoreId(0),
@@ -216,6 +234,16 @@ impl Placement {
         self.moves
             .retain(|_, step| step.since >= before || step.since >= now.mono);
         let regions = &self.state.regions;
+        let slow = now
+            .mono
+            .saturating_sub(self.options.learner_ms * MILLISECOND);
+        self.shifts.retain(|region, shifting| {
+            let recent = match shifting.shift {
+                Shift::Lead(_) => shifting.since >= before,
+                Shift::Leave(..) => shifting.since >= slow,
+            };
+            (recent || shifting.since >= now.mono) && regions.get(*region).is_some()
+        });
         self.learners.retain(|peer, (region, _)| {
             let info = regions.get(*region).and_then(|region| region.peer(*peer));
             info.is_some_and(|info| info.role == Role::Learner)
@@ -403,24 +431,15 @@ impl Placement {
             self.moves.remove(&region.id);
         }
         let (lost, unfit) = (silent(self.options.down_ms), silent(self.options.fit_ms));
-        let mut coming: BTreeMap<StoreId, u32> = BTreeMap::new();
-        for store in self.moves.values().filter_map(|step| step.target) {
-            *coming.entry(store).or_default() += 1;
-        }
-        let view = |(store, node): (&StoreId, &crate::shard::ids::NodeId)| {
-            let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
-            let coming = coming.get(store).copied().unwrap_or_default();
-            let room = load.learners + coming < self.options.learners_per_store;
-            let fit = room && heard.is_some_and(|(at, free)| *free && !unfit(*at));
-            let view = StoreView {
-                node: *node,
-                fit,
-                lost: lost(heard.map_or(self.begun, |(at, _)| *at)),
-                load: load.peers + coming,
-            };
-            (*store, view)
+        let over = match self.shifts.get(&region.id).map(|shifting| shifting.shift) {
+            Some(Shift::Lead(to)) => stats.leader.peer == to,
+            Some(Shift::Leave(peer, _)) => region.peer(peer).is_none(),
+            None => false,
         };
-        let stores: BTreeMap<StoreId, StoreView> = self.state.stores.iter().map(view).collect();
+        if over {
+            self.shifts.remove(&region.id);
+        }
+        let stores = self.views(lost, unfit);
         let down = stats
             .down_peers
             .iter()
@@ -433,16 +452,33 @@ impl Placement {
                     .get(peer)
                     .is_some_and(|(_, since)| slow(*since))
         });
-        let step = Picture {
+        let (down, overdue) = (down.map(|(peer, _)| *peer).collect(), overdue.collect());
+        let pending = stats.pending_peers.iter().copied().collect();
+        let mut picture = Picture {
             region,
             leader: stats.leader.peer,
-            down: &down.map(|(peer, _)| *peer).collect(),
-            pending: &stats.pending_peers.iter().copied().collect(),
-            overdue: &overdue.collect::<BTreeSet<_>>(),
+            down: &down,
+            pending: &pending,
+            overdue: &overdue,
             stores: &stores,
             wanted: self.options.replicas,
-        }
-        .step()?;
+            leaving: self.leaving(region.id),
+        };
+        let step = match picture.step() {
+            Some(step) => step,
+            None => {
+                if !self.shifts.contains_key(&region.id) {
+                    self.shift(now, stats, &stores)?;
+                }
+                match self.shifts.get(&region.id).map(|shifting| shifting.shift) {
+                    Some(Shift::Lead(to)) => Step::Transfer(to),
+                    _ => {
+                        picture.leaving = self.leaving(region.id);
+                        picture.step()?
+                    }
+                }
+            }
+        };
         let (changes, target) = match step {
             Step::Transfer(to) => {
                 return Some(Message::Operator(Operator::TransferLeader {
@@ -481,6 +517,98 @@ impl Placement {
             },
         );
         Some(change(region.id, region.epoch, changes))
+    }
+
+    /// All stores as they are now, and as they will be when what is under way has been done.
+    fn views(
+        &self,
+        lost: impl Fn(u64) -> bool,
+        unfit: impl Fn(u64) -> bool,
+    ) -> BTreeMap<StoreId, StoreView> {
+        let mut views = BTreeMap::new();
+        for (store, node) in &self.state.stores {
+            let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
+            let view = StoreView {
+                node: *node,
+                fit: heard.is_some_and(|(at, free)| *free && !unfit(*at)),
+                lost: lost(heard.map_or(self.begun, |(at, _)| *at)),
+                load: load.peers,
+                leaders: load.leaders,
+            };
+            views.insert(*store, view);
+        }
+        let mut copies: BTreeMap<StoreId, u32> = BTreeMap::new();
+        for store in self.moves.values().filter_map(|step| step.target) {
+            *copies.entry(store).or_default() += 1;
+        }
+        for (store, view) in &mut views {
+            let coming = copies.get(store).copied().unwrap_or_default();
+            view.load += coming;
+            let learners = self.state.regions.load(*store).learners + coming;
+            view.fit &= learners < self.options.learners_per_store;
+        }
+        for shifting in self.shifts.values() {
+            match shifting.shift {
+                Shift::Lead(_) => {
+                    if let Some(from) = views.get_mut(&shifting.from) {
+                        from.leaders = from.leaders.saturating_sub(1);
+                    }
+                    if let Some(to) = views.get_mut(&shifting.to) {
+                        to.leaders += 1;
+                    }
+                }
+                // Where it goes it is counted as the copy that is under way.
+                Shift::Leave(..) => {
+                    if let Some(from) = views.get_mut(&shifting.from) {
+                        from.load = from.load.saturating_sub(1);
+                    }
+                }
+            }
+        }
+        views
+    }
+
+    fn leaving(&self, region: RegionId) -> Option<(PeerId, StoreId)> {
+        match self.shifts.get(&region)?.shift {
+            Shift::Leave(peer, to) => Some((peer, to)),
+            Shift::Lead(_) => None,
+        }
+    }
+
+    /// Begins to even out what a region lies heavy on, if that helps.
+    fn shift(
+        &mut self,
+        now: Time,
+        stats: &RegionStats,
+        stores: &BTreeMap<StoreId, StoreView>,
+    ) -> Option<()> {
+        let region = &stats.region;
+        if !self.options.balances || self.shifts.len() >= self.options.moves_max {
+            return None;
+        }
+        let shift = Scale {
+            region,
+            leader: stats.leader.peer,
+            pending: &stats.pending_peers.iter().copied().collect(),
+            silent: &stats.down_peers.iter().map(|(peer, _)| *peer).collect(),
+            stores,
+        }
+        .shift()?;
+        let (from, to) = match shift {
+            Shift::Lead(peer) => (stats.leader.store, region.peer(peer)?.store),
+            Shift::Leave(peer, to) => (region.peer(peer)?.store, to),
+        };
+        let since = now.mono;
+        self.shifts.insert(
+            region.id,
+            Shifting {
+                since,
+                shift,
+                from,
+                to,
+            },
+        );
+        Some(())
     }
 }
 

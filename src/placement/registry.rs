@@ -28,6 +28,8 @@ pub struct Load {
     pub peers: u32,
     /// Learners among them: copies under way.
     pub learners: u32,
+    /// Regions of users that are led there, as last told.
+    pub leaders: u32,
 }
 
 /// What became of a region that was told of.
@@ -78,7 +80,9 @@ impl Registry {
 
     fn remove(&mut self, id: RegionId) {
         self.remove_quietly(id);
-        self.leaders.remove(&id);
+        if let Some(leader) = self.leaders.remove(&id) {
+            self.count_leader(id, leader, -1);
+        }
     }
 
     fn remove_quietly(&mut self, id: RegionId) {
@@ -126,7 +130,19 @@ impl Registry {
 
     /// Remembers who leads a region.
     pub fn set_leader(&mut self, id: RegionId, leader: PeerInfo) {
-        self.leaders.insert(id, leader);
+        match self.leaders.insert(id, leader) {
+            Some(before) if before.store == leader.store => return,
+            Some(before) => self.count_leader(id, before, -1),
+            None => {}
+        }
+        self.count_leader(id, leader, 1);
+    }
+
+    fn count_leader(&mut self, id: RegionId, leader: PeerInfo, by: i32) {
+        if id >= RegionId::FIRST_USER {
+            let load = self.peers.entry(leader.store).or_default();
+            load.leaders = load.leaders.wrapping_add_signed(by);
+        }
     }
 
     /// Who leads a region, as last told.

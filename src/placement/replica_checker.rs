@@ -26,8 +26,10 @@ pub struct StoreView {
     pub fit: bool,
     /// Whether it has been silent for so long that its peers are given up.
     pub lost: bool,
-    /// How much lies on it.
+    /// How many peers lie on it, or are about to.
     pub load: u32,
+    /// How many of them lead, or are about to.
+    pub leaders: u32,
 }
 
 /// A region as the checker sees it.
@@ -47,6 +49,8 @@ pub struct Picture<'a> {
     pub stores: &'a BTreeMap<StoreId, StoreView>,
     /// How many voters it should have.
     pub wanted: usize,
+    /// A voter that makes room on its store, and where its place is taken.
+    pub leaving: Option<(PeerId, StoreId)>,
 }
 
 /// The next step.
@@ -77,7 +81,11 @@ impl Picture<'_> {
             return Some(self.leave());
         }
         let voters: Vec<&PeerInfo> = peers.iter().filter(|i| i.role == Role::Voter).collect();
-        let (good, crowded) = self.sort(&voters);
+        // What is lost comes first: nobody leaves while another place is to be filled.
+        let leaving = self
+            .leaving
+            .filter(|_| !voters.iter().any(|info| self.is_gone(info)));
+        let (good, crowded) = self.sort(&voters, leaving);
         let bad: Vec<&PeerInfo> = voters
             .iter()
             .filter(|info| !good.contains_key(&info.peer))
@@ -96,7 +104,7 @@ impl Picture<'_> {
             return caught_up.then(|| self.promote(learner, &bad));
         }
         if good.len() < self.wanted
-            && let Some(store) = self.target(&taken)
+            && let Some(store) = self.target(&taken, leaving)
         {
             return Some(Step::AddLearner(store));
         }
@@ -116,8 +124,13 @@ impl Picture<'_> {
     }
 
     /// Voters that are up and alone on their nodes (the leader first), and those beside them.
-    fn sort(&self, voters: &[&PeerInfo]) -> (BTreeMap<PeerId, Option<NodeId>>, BTreeSet<PeerId>) {
+    fn sort(
+        &self,
+        voters: &[&PeerInfo],
+        leaving: Option<(PeerId, StoreId)>,
+    ) -> (BTreeMap<PeerId, Option<NodeId>>, BTreeSet<PeerId>) {
         let mut order: Vec<&PeerInfo> = voters.to_vec();
+        order.retain(|info| leaving.is_none_or(|(peer, _)| peer != info.peer));
         order.sort_by_key(|info| (info.peer != self.leader, info.peer));
         let (mut good, mut crowded) = (BTreeMap::new(), BTreeSet::new());
         let mut nodes = BTreeSet::new();
@@ -160,9 +173,16 @@ impl Picture<'_> {
         Step::Change(changes)
     }
 
-    fn target(&self, taken: &BTreeSet<NodeId>) -> Option<StoreId> {
+    fn target(
+        &self,
+        taken: &BTreeSet<NodeId>,
+        leaving: Option<(PeerId, StoreId)>,
+    ) -> Option<StoreId> {
         let free = |(store, view): &(&StoreId, &StoreView)| {
-            view.fit && !taken.contains(&view.node) && self.region.on_store(**store).is_none()
+            view.fit
+                && !taken.contains(&view.node)
+                && self.region.on_store(**store).is_none()
+                && leaving.is_none_or(|(_, to)| to == **store)
         };
         let stores = self.stores.iter().filter(free);
         stores
@@ -206,16 +226,21 @@ mod tests {
     use coracle_engine::record::KeyRange;
 
     /// Store s is on node s / 10. Peers: `v1@10` voter 1 on store 10; `l` learner, `i` incoming,
-    /// `o` outgoing, `d` demoting; `!` behind it: down, `?`: pending, `~`: overdue. The first leads.
+    /// `o` outgoing, `d` demoting; `!` behind it: down, `?`: pending, `~`: overdue, `>20`: leaves for store
+    /// 20. The first leads.
     fn run(stores: &str, peers: &str) -> String {
         let (mut down, mut pending) = (BTreeSet::new(), BTreeSet::new());
-        let mut overdue = BTreeSet::new();
+        let (mut overdue, mut leaving) = (BTreeSet::new(), None);
         let infos: Vec<PeerInfo> = peers
             .split(' ')
             .map(|text| {
+                let (text, to) = text.split_once('>').unwrap_or((text, ""));
                 let plain = text.trim_end_matches(['!', '?', '~']);
                 let (id, store) = plain[1..].split_once('@').unwrap();
                 let peer = PeerId(id.parse().unwrap());
+                if !to.is_empty() {
+                    leaving = Some((peer, StoreId(to.parse().unwrap())));
+                }
                 text.ends_with('!').then(|| down.insert(peer));
                 text.ends_with('?').then(|| pending.insert(peer));
                 text.ends_with('~').then(|| overdue.insert(peer));
@@ -237,6 +262,7 @@ mod tests {
                 fit: !text.ends_with(['!', '-']),
                 lost: text.ends_with('!'),
                 load: 0,
+                leaders: 0,
             };
             (StoreId(number), view)
         });
@@ -254,6 +280,7 @@ mod tests {
             overdue: &overdue,
             stores: &views.collect(),
             wanted: 3,
+            leaving,
         };
         match picture.step() {
             None => "nothing".into(),
@@ -298,7 +325,18 @@ mod tests {
             10 11 20 30 | v1@10 v2@11 v3@20 | learner @30
             10 11 20 30 | v1@10 v2@11 v3@20 l4@30 | +4 -2
             10 20 30 40 | v1@10 v2@20 v3@30 v4@40 | -4
-            10 20 30 40 | v1@10 v2@20! v3@30 v4@40 | -2";
+            10 20 30 40 | v1@10 v2@20! v3@30 v4@40 | -2
+            10 20 30 40 | v1@10 v2@20>40 v3@30 | learner @40
+            10 20 30 40- 50 | v1@10 v2@20>40 v3@30 | nothing
+            10 20 30 40 | v1@10 v2@20>40 v3@30 l4@40? | nothing
+            10 20 30 40 | v1@10 v2@20>40 v3@30 l4@40 | +4 -2
+            10 20 30 21 | v1@10 v2@20>21 v3@30 | learner @21
+            10 20 30 21 | v1@10 v2@20>21 v3@30 l4@21 | +4 -2
+            10 20 30 11 | v1@10>11 v2@20 v3@30 l4@11 | +4 -1
+            10 11 | v1@10>11 | learner @11
+            10 11 | v1@10>11 l2@11 | +2 -1
+            10 20 30! 40 50 | v1@10 v2@20>50 v3@30 | learner @40
+            10 20 30! 40 | v1@10 v2@20>40 v3@30 l4@40 | +4 -3";
         for line in script.lines().filter(|line| !line.trim().is_empty()) {
             let parts: Vec<&str> = line.split('|').map(str::trim).collect();
             assert_eq!(run(parts[0], parts[1]), parts[2], "{line}");

@@ -1,5 +1,6 @@
 //! A toy cluster that carries out what placement says, late, twice or never; placement itself is dropped
-//! and made again. In the end every region has its voters, each on a node of its own.
+//! and made again. In the end every region has its voters, each on a node of its own, and no move would
+//! make the stores more even.
 //!
 //! A failing seed is named in the message; `CORACLE_TEST_SEED=n` runs it alone, `CORACLE_TEST_SCALE=n`
 //! runs n times as many.
@@ -8,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coracle_engine::record::KeyRange;
 
+use super::balance::Scale;
 use super::codec::Node;
 use super::message::{Message, Operator, RegionStats, StoreStats};
 use super::placement::{Options, Placement};
-use super::replica_checker::is_crowded;
+use super::replica_checker::{StoreView, is_crowded};
 use super::state::bootstrap_pairs;
 use crate::shard::chance::Chance;
 use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
@@ -320,7 +322,7 @@ fn run(seed: u64) {
         toy.step(nodes);
     }
     toy.calm = true;
-    for _ in 0..400 {
+    for _ in 0..800 {
         toy.step(nodes);
     }
     let wanted = (nodes as usize).min(3);
@@ -329,6 +331,44 @@ fn run(seed: u64) {
         "seed {seed}, {nodes} nodes: {:?}",
         toy.regions
     );
+    even(&toy);
+}
+
+fn even(toy: &Toy) {
+    let mut stores: BTreeMap<StoreId, StoreView> = BTreeMap::new();
+    for (store, node) in &toy.nodes {
+        let dead = toy.is_dead(*store);
+        let view = StoreView {
+            node: *node,
+            fit: !dead,
+            lost: dead,
+            load: 0,
+            leaders: 0,
+        };
+        stores.insert(*store, view);
+    }
+    for (region, leader) in &toy.regions {
+        for info in &region.peers {
+            let view = stores.get_mut(&info.store).expect("a store");
+            view.load += 1;
+            view.leaders += u32::from(info.peer == *leader && region.id >= RegionId::FIRST_USER);
+        }
+    }
+    for (region, leader) in &toy.regions {
+        let scale = Scale {
+            region,
+            leader: *leader,
+            pending: &BTreeSet::new(),
+            silent: &BTreeSet::new(),
+            stores: &stores,
+        };
+        let shift = scale.shift();
+        assert_eq!(
+            shift, None,
+            "seed {}: {region} would lie better: {stores:?}",
+            toy.seed
+        );
+    }
 }
 
 fn settled(toy: &Toy, wanted: usize) -> bool {

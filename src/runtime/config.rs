@@ -31,6 +31,8 @@ pub struct Config {
     pub store: Store,
     /// Raft.
     pub raft: Raft,
+    /// Where replicas and leaders are put.
+    pub placement: Placement,
     /// What clients may ask for.
     pub client: Client,
     /// What it tells.
@@ -181,6 +183,26 @@ impl Default for Raft {
             drift_per_mille: 50,
             down_ms: 30 * 60 * 1000,
             snapshot_mib_per_second: 128,
+        }
+    }
+}
+
+/// Where replicas and leaders are put.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Placement {
+    /// Whether replicas and leaders move from shards that have more of them to shards that have less.
+    pub balance: bool,
+    /// Regions that may be moved for that at once.
+    pub moves_max: usize,
+}
+
+impl Default for Placement {
+    fn default() -> Placement {
+        let options = placement::Options::default();
+        Placement {
+            balance: options.balances,
+            moves_max: options.moves_max,
         }
     }
 }
@@ -345,6 +367,12 @@ impl Config {
         within("raft.drift_per_mille", self.raft.drift_per_mille, 0, 500)?;
         within("raft.down_ms", self.raft.down_ms, 1000, u64::MAX)?;
         within(
+            "placement.moves_max",
+            self.placement.moves_max as u64,
+            1,
+            1024,
+        )?;
+        within(
             "client.connections_max",
             self.client.connections_max as u64,
             1,
@@ -395,6 +423,8 @@ impl Config {
         placement::Options {
             replicas: self.node.replicas,
             down_ms: self.raft.down_ms,
+            balances: self.placement.balance,
+            moves_max: self.placement.moves_max,
             ..placement::Options::default()
         }
     }

@@ -132,6 +132,7 @@ impl Plan {
                 operator_ms: 1000 + chance.below(4000),
                 learner_ms: 10_000 + chance.below(10_000),
                 learners_per_store: 1 + chance.below(4) as u32,
+                ..placement::Options::default()
             },
             wipes,
             joins_within: (1 + chance.below(5000)) * MILLISECOND,

@@ -179,6 +179,8 @@ impl Theatre {
                 fit_ms: 2000,
                 operator_ms: 2000,
                 learner_ms: 10_000,
+                // A story says itself what lies where.
+                balances: false,
                 ..Options::default()
             },
             mutant: self.plan.mutant,
