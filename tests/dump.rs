@@ -235,6 +235,18 @@ fn a_table_is_printed_record_by_record() {
 }
 
 #[test]
+fn a_segment_that_waits_to_be_used_is_not_damaged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("0000000002.segment");
+    std::fs::write(&path, vec![0; 64 << 10]).expect("it can be written");
+    let out = coracle(&["dump", "wal"], &path);
+    assert_eq!(out.status.code(), Some(0));
+    assert!(text(&out.stdout).contains("never written to"));
+    std::fs::write(&path, b"").expect("it can be written");
+    assert_eq!(coracle(&["dump", "wal"], &path).status.code(), Some(14));
+}
+
+#[test]
 fn wrong_input_is_refused_with_what_was_wrong() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = coracle(&["dump", "wal"], &directory.path().join("missing"));

@@ -12,17 +12,26 @@ use crate::shard::request::{Answer, Body, Write, Written};
 
 /// Sets or deletes a key if it is as expected; ends with 1 if it is not.
 #[derive(Args)]
+#[command(
+    override_usage = "coracle cas [OPTIONS] <KEY> <--expect <VALUE>|--absent> <VALUE|--delete>"
+)]
 #[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle cas lock --absent mine\n  coracle cas lock --expect mine yours\n  coracle cas lock --expect yours --delete\n\n{}", octets::HELP))]
 #[command(group(clap::ArgGroup::new("before").required(true)))]
 #[command(group(clap::ArgGroup::new("after").required(true)))]
 pub struct Cas {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: OsString,
     /// The new value
-    #[arg(group = "after")]
+    #[arg(group = "after", allow_negative_numbers = true)]
     value: Option<OsString>,
     /// The value that is expected to be there
-    #[arg(long, value_name = "VALUE", group = "before")]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        group = "before",
+        allow_negative_numbers = true
+    )]
     expect: Option<OsString>,
     /// The key is expected to be absent
     #[arg(long, group = "before", conflicts_with = "delete")]

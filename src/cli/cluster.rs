@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cli::octets::unescape;
 use crate::cli::page;
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
@@ -120,7 +121,10 @@ impl Cluster {
                 .flat_map(|node| &node.stores)
                 .map(StoreId::to_string)
                 .collect();
-            let why = format!("there is no store {store}; there are {}", stores.join(", "));
+            let why = format!(
+                "there is no store {store}; the stores are {}",
+                stores.join(", ")
+            );
             Failure::new(Exit::Failed, why)
         })
     }
@@ -135,6 +139,7 @@ impl Cluster {
                     scope.spawn(|| {
                         let address = Address::parse(&node.address);
                         let status = address.and_then(|address| page::status(&address, GLANCE));
+                        let status = status.and_then(|status| of_node(node, status));
                         let node = node.clone();
                         Told { node, status }
                     })
@@ -202,8 +207,23 @@ pub(super) fn gather(told: &[Told]) -> Vec<RegionView> {
             }),
         }
     }
-    regions.sort_by(|a, b| a.start.cmp(&b.start));
+    regions.sort_by_cached_key(|region| unescape(region.start.as_bytes()));
     regions
+}
+
+/// The page of a node, if it is that node which answers: a node that was set up anew at the same address is another.
+fn of_node(node: &NodeInfo, status: Value) -> Result<Value, String> {
+    match status["node"].as_u64() {
+        Some(other) if other != node.node.0 => Err(format!("node {other} answers there")),
+        _ => Ok(status),
+    }
+}
+
+/// Whether every key belongs to one of these regions, which are in order.
+pub(super) fn are_complete(regions: &[RegionView]) -> bool {
+    let begins = regions.first().is_some_and(|first| first.start.is_empty());
+    let ends = regions.last().is_some_and(|last| last.limit.is_empty());
+    begins && ends && regions.windows(2).all(|two| two[0].limit == two[1].start)
 }
 
 /// What one replica says of its region.
@@ -291,6 +311,37 @@ mod tests {
             },
             status: Ok(json!({ "shards": [{ "regions": replicas }] })),
         }
+    }
+
+    #[test]
+    fn a_node_that_has_taken_the_address_of_another_does_not_speak_for_it() {
+        let node = told(&[]).node;
+        let of = |number: u64| of_node(&node, json!({ "node": number }));
+        assert!(of(node.node.0).is_ok());
+        assert_eq!(of(1009), Err("node 1009 answers there".into()));
+    }
+
+    #[test]
+    fn regions_are_in_the_order_of_their_keys_and_gaps_are_seen() {
+        let region = |id: u64, start: &str, limit: &str| {
+            let mut word = replica(5, 1, 1, true);
+            word["region"] = id.into();
+            word["start"] = start.into();
+            word["limit"] = limit.into();
+            word
+        };
+        let words = [
+            region(2, "\\xff", ""),
+            region(3, "", "a"),
+            region(4, "a", "\\xff"),
+        ];
+        let regions = gather(&[told(&words)]);
+        let ids: Vec<u64> = regions.iter().map(|region| region.id.0).collect();
+        assert_eq!(ids, [3, 4, 2]);
+        assert!(are_complete(&regions));
+        assert!(!are_complete(&gather(&[told(&words[..2])])));
+        assert!(!are_complete(&gather(&[told(&words[1..])])));
+        assert!(!are_complete(&[]));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(super) fn run(command: ConfigCommand) -> Result<(), Failure> {
             let mut out = Output::new(check.json);
             let file = check.file.display().to_string();
             out.line(
-                || format!("{file}: all of it can be"),
+                || format!("{file}: nothing is wrong with it"),
                 || json!({ "file": file, "ok": true }),
             );
             out.finish()

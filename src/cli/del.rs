@@ -15,7 +15,7 @@ use crate::shard::request::{Answer, Body, Write};
 #[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle del name\n  coracle del a b 'c\\xff'\n\n{}", octets::HELP))]
 pub struct Del {
     /// The keys
-    #[arg(required = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     keys: Vec<OsString>,
     /// Take keys as they are
     #[arg(long)]

@@ -93,6 +93,13 @@ fn damaged(path: &Path, offset: u64, why: &str) -> Failure {
 }
 
 fn dump_wal(bytes: &[u8], brief: bool, line: &mut Line<'_>) -> Result<(), (u64, String)> {
+    if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
+        line(
+            "a segment that was never written to",
+            json!({ "kind": "unwritten" }),
+        );
+        return Ok(());
+    }
     let walked = walk(bytes, |item| match item {
         Item::Header(header) => {
             line(

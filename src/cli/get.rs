@@ -15,6 +15,7 @@ use crate::shard::request::{Answer, Body, Freshness};
 #[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle get name\n  coracle get --raw picture > picture.png\n  coracle get 'a\\xff' --json\n\n{}", octets::HELP))]
 pub struct Get {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: OsString,
     /// Take the key and print the value as they are, without a line's end
     #[arg(long, conflicts_with = "json")]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::number::whole;
 use crate::cli::octets::{self, stored, typed};
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
@@ -15,9 +16,10 @@ use crate::shard::request::{Answer, Body, Write, Written};
 #[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle incr visits\n  coracle incr visits 10\n  coracle incr visits -3\n\n{}", octets::HELP))]
 pub struct Incr {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: OsString,
     /// How much is added
-    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    #[arg(default_value_t = 1, allow_negative_numbers = true, value_parser = whole::<i64, { i64::MIN as i128 }, { i64::MAX as i128 }>)]
     delta: i64,
     /// Take the key as it is
     #[arg(long)]
@@ -45,8 +47,7 @@ pub(super) fn run(incr: Incr) -> Result<(), Failure> {
     let sum = match written {
         Some(Written::Counter(sum)) => *sum,
         Some(Written::NotANumber) => {
-            let why =
-                "nothing is changed: the value is no number, or the sum would be none of 64 bits";
+            let why = "nothing is changed: the value is no whole number, or the sum would not fit 64 bits";
             return Err(Failure::new(Exit::Failed, why));
         }
         _ => return Err(strange(&answer)),

@@ -18,6 +18,7 @@ mod get;
 mod incr;
 mod mapped;
 mod node;
+mod number;
 mod octets;
 mod output;
 mod page;
@@ -32,6 +33,7 @@ mod target;
 #[derive(Subcommand)]
 pub enum Command {
     /// Run a node
+    #[command(after_help = start::EXAMPLES)]
     Start(start::Settings),
     /// Show how the cluster is
     Status(status::Status),

@@ -22,7 +22,7 @@ const USER: u8 = 1;
 pub(super) const HELP: &str = "Keys and values are bytes. \\xNN is the byte of that hexadecimal number; \\\\, \\n, \\r, \\t and \\0 \
      are what they usually are. What is printed is escaped in the same way, so that it can be typed again. --raw \
      takes and prints bytes as they are. In JSON a key that is not UTF-8 is called key_hex, and a value \
-     value_hex.\n\nWhat begins with a hyphen follows after --.";
+     value_hex.\n\nWhat begins with a hyphen and is no number follows after --.";
 
 /// What was typed, as bytes.
 pub(super) fn typed(text: &OsStr, raw: bool) -> Result<Vec<u8>, Failure> {
@@ -39,7 +39,8 @@ pub(super) fn typed(text: &OsStr, raw: bool) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+/// Bytes from text with escapes; nothing, where a backslash begins none.
+pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();
     while let Some(byte) = rest.next() {

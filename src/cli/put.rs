@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::number::whole;
 use crate::cli::octets::{self, stored, typed};
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
@@ -13,14 +14,16 @@ use crate::shard::request::{Answer, Body, Write};
 
 /// Sets a key. Durable when it returns.
 #[derive(Args)]
-#[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle put name Ada\n  coracle put session 17 --ttl 3600\n  coracle put 'a\\xff' -- -5\n\n{}", octets::HELP))]
+#[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle put name Ada\n  coracle put session 17 --ttl 3600\n  coracle put temperature -5\n  coracle put 'a\\xff' -- --long\n\n{}", octets::HELP))]
 pub struct Put {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: OsString,
     /// The value
+    #[arg(allow_negative_numbers = true)]
     value: OsString,
     /// After so many seconds the key is gone
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = whole::<u64, 1, 10_000_000_000>)]
     ttl: Option<u64>,
     /// Take key and value as they are
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Map, Value};
 
+use crate::cli::number::whole;
 use crate::cli::octets::{self, behind, plain, put, shown, stored, typed};
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
@@ -28,17 +29,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle scan\n  coracle scan a b --count 10\n  coracle scan --prefix user: --reverse\n  coracle scan --keys --json\n\n{}", octets::HELP))]
 pub struct Scan {
     /// The first key
+    #[arg(allow_negative_numbers = true)]
     start: Option<OsString>,
     /// The key behind the last one
+    #[arg(allow_negative_numbers = true)]
     limit: Option<OsString>,
     /// At most so many
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64, 1, { u64::MAX as i128 }>)]
     count: Option<u64>,
     /// From the end backwards
     #[arg(long)]
     reverse: bool,
     /// Only keys that begin like this
-    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["start", "limit"])]
+    #[arg(long, value_name = "PREFIX", allow_negative_numbers = true, conflicts_with_all = ["start", "limit"])]
     prefix: Option<OsString>,
     /// Print keys alone
     #[arg(long)]

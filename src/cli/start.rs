@@ -8,11 +8,18 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cli::number::{core, whole};
 use crate::cli::{Exit, Failure};
 use crate::runtime::config::Config;
 use crate::runtime::life::Event;
 use crate::runtime::node::Node;
 use crate::runtime::telling;
+
+/// What the help of the command shows.
+pub(super) const EXAMPLES: &str = "Prints a line 'ready …' once it serves, and ends at SIGTERM or SIGINT; 'coracle --help' lists how it may end.\n\n\
+     Examples:\n  coracle start --data one\n  \
+     coracle start --data two --listen 127.0.0.1:7500 --join 127.0.0.1:7400 --cores 1\n  \
+     CORACLE_STORE__CACHE_MIB=1024 coracle start --config coracle.toml";
 
 /// Where a node's settings come from, and those that are given on the command line.
 #[derive(Args)]
@@ -20,29 +27,29 @@ pub struct Settings {
     /// A configuration file; 'coracle config print' shows one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the data lies
+    /// Where the data lies; the directory is made where there is none
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to listen; shard i listens one port further plus i, port 0 takes free ones
+    /// Where to listen: all shards at this port, and each at one of its own from the next port on; 0 takes free ones
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Where others reach this node, if that differs
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
     /// How many shards, one core each; as many as there are cores by default
-    #[arg(long, value_name = "N", conflicts_with = "cores")]
+    #[arg(long, value_name = "N", conflicts_with = "cores", allow_negative_numbers = true, value_parser = whole::<u16, 1, 256>)]
     shards: Option<u16>,
-    /// The cores to run on, one shard each
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    /// The cores to run on, one shard each, as in 0,2,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = core)]
     cores: Vec<usize>,
     /// Nodes of the cluster to join; without it an empty directory begins a cluster
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     join: Vec<String>,
     /// Replicas that every region should have, in the cluster that begins here
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize, 1, 7>)]
     replicas: Option<usize>,
     /// Microseconds to spin before an idle core sleeps
-    #[arg(long, value_name = "µs")]
+    #[arg(long, value_name = "µs", allow_negative_numbers = true, value_parser = whole::<u64, 0, 1_000_000>)]
     spin: Option<u64>,
     /// What is told on standard error: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
@@ -52,7 +59,7 @@ pub struct Settings {
 impl Settings {
     /// All settings, flags over environment over file.
     pub fn load(self) -> Result<Config, Failure> {
-        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        let mut config = Config::load(self.config.as_deref(), std::env::vars_os())?;
         let node = &mut config.node;
         if let Some(data) = self.data {
             node.data = data;
@@ -64,12 +71,6 @@ impl Settings {
             node.advertise = advertise;
         }
         if let Some(shards) = self.shards {
-            if shards == 0 {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    "--shards is 0; a node has at least one",
-                ));
-            }
             (node.shards, node.cores) = (shards, Vec::new());
         }
         if !self.cores.is_empty() {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::Failure;
-use crate::cli::cluster::{Cluster, gather};
+use crate::cli::cluster::{Cluster, are_complete, gather};
 use crate::cli::node;
 use crate::cli::target::Target;
 
@@ -47,6 +47,7 @@ pub(super) fn run(status: Status) -> Result<(), Failure> {
             "nodes": told.iter().map(node::in_json).collect::<Vec<Value>>(),
             "regions": regions.len(),
             "led": led,
+            "complete": are_complete(&regions),
         });
         out.line(String::new, || object);
         return out.finish();
@@ -55,16 +56,21 @@ pub(super) fn run(status: Status) -> Result<(), Failure> {
         1 => format!("{some} with one replica"),
         voters => format!("{some} with {voters} replicas"),
     });
-    let head = format!(
-        "cluster  {:016x}\nregions  {}, {}; {}\n\n",
-        cluster.caller.cluster.0,
-        regions.len(),
-        match regions.len() - led {
-            0 => "all of them led".to_string(),
-            silent => format!("{silent} of them led by nobody"),
-        },
-        spread.collect::<Vec<_>>().join(", ")
-    );
+    let led = match regions.len() - led {
+        0 => "all of them led".to_string(),
+        silent => format!("{silent} of them led by nobody"),
+    };
+    let spread = spread.collect::<Vec<_>>().join(", ");
+    let seen = match regions.len() {
+        0 => "none seen on any node".to_string(),
+        seen => format!("{seen}, {led}; {spread}"),
+    };
+    let unseen = match are_complete(&regions) {
+        true => "",
+        false => "\nmissing  some keys are in no region that a node tells of",
+    };
+    let cluster = cluster.caller.cluster.0;
+    let head = format!("cluster  {cluster:016x}\nregions  {seen}{unseen}\n\n");
     out.bytes(head.as_bytes());
     out.table(&node::HEAD, &told.iter().map(node::row).collect::<Vec<_>>());
     out.finish()

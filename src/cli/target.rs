@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::number::whole;
 use crate::cli::output::Output;
 use crate::cli::{Exit, Failure};
 use crate::runtime::address::Address;
@@ -21,7 +22,7 @@ pub struct Target {
     )]
     target: String,
     /// Seconds to wait
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, allow_negative_numbers = true, value_parser = whole::<u64, 1, 86_400>)]
     timeout: u64,
     /// Print JSON
     #[arg(long)]
@@ -31,7 +32,7 @@ pub struct Target {
 impl Target {
     /// Where the node is.
     pub(super) fn address(&self) -> Result<Address, Failure> {
-        let wrong = |why| Failure::new(Exit::Usage, format!("--target: {why}"));
+        let wrong = |why| Failure::new(Exit::Usage, format!("--target or CORACLE_TARGET: {why}"));
         let address = Address::parse(&self.target).map_err(wrong)?;
         match address.port {
             0 => Err(wrong("a node has a port that is not 0".into())),

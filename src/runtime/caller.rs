@@ -1,6 +1,6 @@
 //! A blocking caller of our own protocol: for commands, and for a node before it has a shard.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -41,10 +41,22 @@ impl std::fmt::Display for CallError {
     }
 }
 
+/// Why a connection is of no use any more. A socket that has waited as long as it may says that it would block.
+fn broken(at: SocketAddr, patience: Duration, error: &std::io::Error) -> CallError {
+    CallError::Link(match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("{at}: no answer within {} s", patience.as_secs_f64())
+        }
+        ErrorKind::UnexpectedEof => format!("{at}: it has closed the connection"),
+        _ => format!("{at}: {error}"),
+    })
+}
+
 /// A connection to a node.
 pub struct Caller {
     stream: TcpStream,
     at: SocketAddr,
+    patience: Duration,
     arena: Arena,
     next: u64,
     /// The cluster that answers there.
@@ -57,7 +69,7 @@ impl Caller {
     /// Connects and greets.
     pub fn connect(address: &Address, patience: Duration) -> Result<Caller, CallError> {
         let at = address.resolve(address.port).map_err(CallError::Link)?;
-        let broken = |error: std::io::Error| CallError::Link(format!("{at}: {error}"));
+        let broken = |error| broken(at, patience, &error);
         let mut stream = TcpStream::connect_timeout(&at, patience).map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         stream.set_read_timeout(Some(patience)).map_err(broken)?;
@@ -74,6 +86,7 @@ impl Caller {
         Ok(Caller {
             stream,
             at,
+            patience,
             arena: Arena::default(),
             next: 1,
             cluster: welcome.cluster,
@@ -111,7 +124,8 @@ impl Caller {
 
     fn exchange(&mut self, out: &[u8]) -> Result<Answered, CallError> {
         let at = self.at;
-        let broken = |error: std::io::Error| CallError::Link(format!("{at}: {error}"));
+        let patience = self.patience;
+        let broken = |error| broken(at, patience, &error);
         let strange = |why: &str| CallError::Link(format!("{at}: {why}"));
         self.stream.write_all(out).map_err(broken)?;
         let mut head = [0; 4];

@@ -4,6 +4,7 @@
 //! setting that is not known is an error that names those that are. `coracle config print` shows what
 //! holds in the end.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use coracle_engine as engine;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::failure::{Exit, Failure};
+use super::notes;
 use super::open::FileOptions;
 use crate::placement;
 use crate::shard::limits::Limits;
@@ -257,13 +259,25 @@ impl Default for Telling {
     }
 }
 
+impl Telling {
+    /// The first part of the filter that ends with no level: one that is misspelt would be silence.
+    fn unknown_part(&self) -> Option<&str> {
+        const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+        let level = |part: &str| part.rsplit('=').next().unwrap_or_default().to_lowercase();
+        let parts = self.level.split(',').map(str::trim);
+        parts
+            .into_iter()
+            .find(|part| !LEVELS.contains(&&level(part)[..]))
+    }
+}
+
 const PREFIX: &str = "CORACLE_";
 
 impl Config {
     /// From a file, if one is named, and the environment over it.
     pub fn load(
         file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Config, Failure> {
         let usage = |why: String| Failure::new(Exit::Usage, why);
         let mut table = toml::Table::new();
@@ -271,41 +285,61 @@ impl Config {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| usage(format!("configuration {}: {error}", path.display())))?;
             // Read for itself first, so that an error names its line.
-            toml::from_str::<Config>(&text)
-                .map_err(|error| usage(format!("configuration {}: {error}", path.display())))?;
-            table = text
-                .parse()
-                .map_err(|error| usage(format!("configuration {}: {error}", path.display())))?;
+            toml::from_str::<Config>(&text).map_err(|error| {
+                usage(format!(
+                    "configuration {}: {}",
+                    path.display(),
+                    plain(&error)
+                ))
+            })?;
+            table = text.parse().map_err(|error: toml::de::Error| {
+                usage(format!(
+                    "configuration {}: {}",
+                    path.display(),
+                    plain(&error)
+                ))
+            })?;
         }
         let known = toml::Table::try_from(Config::default()).expect("the defaults are a table");
         for (name, value) in environment {
-            let Some(setting) = name.strip_prefix(PREFIX) else {
+            // What is not UTF-8 names no setting; a value that is not is none.
+            let Some(name) = name.to_str() else {
+                continue;
+            };
+            let Some(setting) = name.strip_prefix(PREFIX).map(str::to_lowercase) else {
                 continue;
             };
             let Some((section, key)) = setting.split_once("__") else {
+                if let Some(meant) = two_underscores(&setting, &known) {
+                    return Err(usage(format!(
+                        "{name} in the environment names no setting; {meant} does, with two underscores"
+                    )));
+                }
                 continue;
             };
-            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let Some(value) = value.to_str() else {
+                return Err(usage(format!("{name} in the environment is not UTF-8")));
+            };
             let sample = known
-                .get(&section)
-                .and_then(|section| section.get(&key))
+                .get(section)
+                .and_then(|section| section.get(key))
                 .ok_or_else(|| {
                     usage(format!(
                         "{name} in the environment names no setting; see 'coracle config print'"
                     ))
                 })?;
-            let value = typed(sample, &value)
+            let value = typed(sample, value)
                 .ok_or_else(|| usage(format!("{name}={value} in the environment: not what {section}.{key} takes, which is like {sample}")))?;
             let entry = table
-                .entry(section)
+                .entry(section.to_string())
                 .or_insert_with(|| toml::Table::new().into());
             if let Some(section) = entry.as_table_mut() {
-                section.insert(key, value);
+                section.insert(key.to_string(), value);
             }
         }
         let config: Config = table
             .try_into()
-            .map_err(|error| usage(format!("configuration: {error}")))?;
+            .map_err(|error| usage(format!("configuration: {}", plain(&error))))?;
         Ok(config)
     }
 
@@ -336,6 +370,12 @@ impl Config {
             return usage(format!(
                 "io.driver is '{}'; it is one of auto, ring, glommio",
                 self.io.driver
+            ));
+        }
+        if let Some(part) = self.telling.unknown_part() {
+            return usage(format!(
+                "telling.level is '{}', and '{part}' is none of error, warn, info, debug, trace and off, nor TARGET=LEVEL",
+                self.telling.level
             ));
         }
         within("io.spin_us", self.io.spin_us, 0, 1_000_000)?;
@@ -448,10 +488,33 @@ impl Config {
         }
     }
 
-    /// As a file that says the same.
+    /// As a file that says the same, and what each setting means.
     pub fn print(&self) -> String {
-        toml::to_string_pretty(self).expect("a configuration is a table")
+        notes::annotate(&toml::to_string(self).expect("a configuration is a table"))
     }
+}
+
+/// What is wrong with a file, in words of its settings.
+fn plain(error: &toml::de::Error) -> String {
+    let mut text = error.to_string();
+    for (rust, words) in [
+        ("expected u16", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected usize", "expected a whole number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list in brackets"),
+    ] {
+        text = text.replace(rust, words);
+    }
+    text.trim_end().into()
+}
+
+/// The name that was meant by `section_key`, if there is such a setting.
+fn two_underscores(setting: &str, known: &toml::Table) -> Option<String> {
+    let (section, key) = setting.split_once('_')?;
+    known.get(section)?.get(key)?;
+    Some(format!("{PREFIX}{section}__{key}").to_uppercase())
 }
 
 /// A text as a value of the sample's type.
@@ -489,7 +552,7 @@ mod tests {
         std::fs::write(&path, text).expect("it can be written");
         let environment = environment
             .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()));
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let config = Config::load(Some(&path), environment).map_err(|failure| failure.message)?;
         config.check().map_err(|failure| failure.message)?;
         Ok(config)
@@ -511,6 +574,30 @@ mod tests {
         assert!(!config.store.compress && config.store.reserve);
         let again = load(&config.print(), &[]).expect("what is printed can be read");
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn an_environment_that_is_not_utf_8_is_told_of_only_where_it_is_meant() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let strange = || OsString::from_vec(vec![b'a', 0xff]);
+        let load = |name: OsString| Config::load(None, [(name, strange())].into_iter());
+        assert_eq!(load("HOME".into()).ok(), Some(Config::default()));
+        assert_eq!(load(strange()).ok(), Some(Config::default()));
+        let refused = load("CORACLE_NODE__DATA".into()).expect_err("it is meant for a node");
+        assert!(refused.message.contains("is not UTF-8"), "{refused}");
+    }
+
+    #[test]
+    fn a_filter_by_part_is_a_level() {
+        for level in [
+            "warn",
+            "INFO",
+            "off",
+            "warn,coracle=debug",
+            "coracle::shard=trace, info",
+        ] {
+            load(&format!("[telling]\nlevel = \"{level}\"\n"), &[]).expect(level);
+        }
     }
 
     #[test]
@@ -543,6 +630,26 @@ mod tests {
                 "node.shards is 1000; it must be from 0 to 256",
             ),
             ("", Some(("CORACLE_NODE__SHARD", "1")), "names no setting"),
+            (
+                "",
+                Some(("CORACLE_IO_SPIN_US", "1")),
+                "CORACLE_IO__SPIN_US does",
+            ),
+            (
+                "[node]\nshards = \"two\"\n",
+                None,
+                "expected a whole number",
+            ),
+            (
+                "[node]\njoin = \"a:1\"\n",
+                None,
+                "expected a list in brackets",
+            ),
+            (
+                "[telling]\nlevel = \"info,loud\"\n",
+                None,
+                "'loud' is none of error",
+            ),
             (
                 "",
                 Some(("CORACLE_NODE__SHARDS", "many")),

@@ -163,6 +163,10 @@ impl DataDirectory {
             };
             Failure::new(exit, format!("data directory {}: {error}", path.display()))
         };
+        if path.exists() && !path.is_dir() {
+            let why = format!("data directory {}: it is not a directory", path.display());
+            return Err(Failure::new(Exit::Usage, why));
+        }
         std::fs::create_dir_all(path).map_err(unusable)?;
         let lock = path.join("LOCK");
         let mut file = File::options()

@@ -296,15 +296,34 @@ async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
     }
 }
 
-/// Free space on the disk, looked up off the executor's thread.
+/// Free space on the disk, looked up off the executor's thread. Of a disk that counts as full it is told at the
+/// second look in a row: while a node starts, the first may find that the reserve is still being written.
 async fn watch_space(driver: Rc<Driver>, directory: ShardDirectory) {
+    let mut looks_full = 0_u32;
     while !driver.has_stopped() {
         let path = directory.root().to_path_buf();
         let free = glommio::executor()
             .spawn_blocking(move || super::disk::free_bytes(&path))
             .await;
         match free {
-            Ok(bytes_free) => driver.handle(Input::Space { bytes_free }),
+            Ok(bytes_free) => {
+                driver.handle(Input::Space { bytes_free });
+                let is_full = driver.shard.borrow().store().is_full();
+                let mib_free = bytes_free >> 20;
+                match (is_full, looks_full) {
+                    (true, 1) => tracing::warn!(
+                        mib_free,
+                        "the disk counts as full: no writes until there is more space"
+                    ),
+                    (false, 2..) => tracing::info!(mib_free, "the disk has space again"),
+                    _ => {}
+                }
+                looks_full = if is_full {
+                    looks_full.saturating_add(1)
+                } else {
+                    0
+                };
+            }
             Err(error) => tracing::warn!(%error, "free space cannot be looked up"),
         }
         Timer::new(SPACE_LOOK).await;

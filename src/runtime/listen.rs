@@ -61,7 +61,7 @@ fn bind_all(listen: &Address, shards: u16) -> Result<Listening, Failure> {
     let at = listen.resolve(listen.port).map_err(usage)?;
     if listen.port != 0 && listen.shard_port(shards - 1).is_none() {
         let why = format!(
-            "port {} leaves no room for {shards} shards above it; choose a lower one",
+            "port {} leaves too little room above it for the ports of the shards, {shards} of them; choose a lower one",
             listen.port
         );
         return Err(usage(why));

@@ -23,6 +23,7 @@ pub mod listen; // the ports
 pub mod machine; // kernel, cores, chance
 pub mod native; // a connection that speaks our own protocol
 pub mod node; // one process
+pub mod notes; // what each setting means
 pub mod open; // from files to a running brain
 pub mod peer_door; // a connection that another shard made
 pub mod remote; // requests to another shard

@@ -63,9 +63,8 @@ impl Node {
         };
         if identity.shards != shards {
             let why = format!(
-                "{} was made for {} shards and cannot be opened with {shards}; start with --shards {}",
+                "{} was made with --shards {} and cannot be opened with {shards}",
                 data.path().display(),
-                identity.shards,
                 identity.shards
             );
             return Err(Failure::new(Exit::ShardCount, why));

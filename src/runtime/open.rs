@@ -97,7 +97,13 @@ async fn recover_log(
 ) -> Result<wal::Log, Failure> {
     match disk.recover(id, limits).await {
         Ok((log, verdict)) => {
-            tracing::info!(?verdict, "log recovered");
+            let torn_at = verdict.torn_at.map(|at| format!("{at:?}"));
+            tracing::info!(
+                lsn = verdict.accepted.0,
+                discarded = verdict.discarded,
+                torn_at,
+                "log recovered"
+            );
             Ok(log)
         }
         Err(RecoveryError::Disk(error)) => Err(disk_failure(error)),

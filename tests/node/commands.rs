@@ -1,5 +1,7 @@
 //! The commands as a person and a script run them: what they print, and how they end.
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::process::{Node, coracle, run};
@@ -49,6 +51,13 @@ fn keys_are_read_and_written() {
         ("del a count never", 0, "ok\n"),
         ("get a", 1, ""),
         ("put neg -- -5", 0, "ok\n"),
+        ("put neg -6", 0, "ok\n"),
+        ("get neg", 0, "-6\n"),
+        ("cas neg --expect -6 -7", 0, "ok\n"),
+        ("put -8 -9", 0, "ok\n"),
+        ("get -8", 0, "-9\n"),
+        ("scan -8 -9", 0, "-8\t-9\n"),
+        ("get -x", 2, ""),
         ("put short 1 --ttl 1000", 0, "ok\n"),
         ("get short", 0, "1\n"),
         ("cas a", 2, ""),
@@ -103,6 +112,57 @@ fn long_scans_come_whole_and_stop_when_nobody_reads() {
     assert_eq!((code, out.as_str(), told.as_str()), (0, "key-0000\n", ""));
 }
 
+/// A port that is free, and so is the next one.
+fn free_port() -> u16 {
+    loop {
+        let one = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = one.local_addr().expect("an address").port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+#[test]
+fn a_node_that_comes_back_to_an_address_is_found_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let first = format!("127.0.0.1:{}", free_port());
+    for listen in [&first[..], "127.0.0.1:0", &first[..]] {
+        let node = Node::start(&data, &["--listen", listen]);
+        let address = node.address();
+        crate::process::wait_for("it is told of where it is", || {
+            let (_, list, _) = node.command(&["node", "list"]);
+            list.contains(&address) && list.contains(" up ")
+        });
+        assert_eq!(node.stop(), 0);
+    }
+}
+
+#[test]
+fn what_does_not_answer_is_told_in_words() {
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = mute.local_addr().expect("an address").to_string();
+    let (code, _, told) = run(&mut coracle(&[
+        "get",
+        "a",
+        "--target",
+        &at,
+        "--timeout",
+        "1",
+    ]));
+    assert_eq!(code, 1);
+    assert!(told.contains("no answer within 1 s"), "{told}");
+    for (value, words) in [
+        ("1h", "from 1 to 10000000000"),
+        ("-1", "from 1 to 10000000000"),
+    ] {
+        let (code, _, told) = run(&mut coracle(&["put", "a", "b", "--ttl", value]));
+        assert_eq!(code, 2);
+        assert!(told.contains(words), "{told}");
+    }
+}
+
 #[test]
 fn a_cluster_tells_how_it_is() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -147,7 +207,6 @@ fn help_and_settings_are_printed() {
         assert_eq!(code, 0);
         let wanted = match command {
             ["--help"] => "Exit codes:",
-            ["start", _] => "--join",
             _ => "Examples:",
         };
         assert!(text.contains(wanted), "{command:?}: {text}");

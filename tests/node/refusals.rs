@@ -30,7 +30,7 @@ fn flags_and_settings_that_cannot_be() {
     expect(
         refused(&["--data", data, "--shards", "0"]),
         2,
-        &["--shards is 0"],
+        &["invalid value '0'", "from 1 to 256"],
     );
     expect(refused(&["--data", data, "--shards", "many"]), 2, &["many"]);
     expect(
@@ -66,12 +66,27 @@ fn flags_and_settings_that_cannot_be() {
     expect(
         refused(&["--data", data, "--replicas", "0"]),
         2,
-        &["node.replicas is 0"],
+        &["invalid value '0'", "from 1 to 7"],
     );
     expect(
         refused(&["--data", data, "--level", "=,="]),
         2,
         &["telling.level"],
+    );
+    expect(
+        refused(&["--data", data, "--level", "loud"]),
+        2,
+        &["telling.level is 'loud'", "debug"],
+    );
+    expect(
+        refused(&["--data", data, "--cores", "0-3"]),
+        2,
+        &["0-3", "as in 0,2,3"],
+    );
+    expect(
+        refused(&["--data", "/dev/null"]),
+        2,
+        &["/dev/null", "not a directory"],
     );
     expect(
         refused(&["--config", "/no/such/file"]),
@@ -88,6 +103,7 @@ fn flags_and_settings_that_cannot_be() {
     for (name, value, word) in [
         ("CORACLE_NODE__SHARD", "1", "CORACLE_NODE__SHARD"),
         ("CORACLE_NODE__SHARDS", "two", "CORACLE_NODE__SHARDS=two"),
+        ("CORACLE_NODE_SHARDS", "1", "CORACLE_NODE__SHARDS does"),
         ("CORACLE_RAFT__TICK_MS", "1", "raft.tick_ms is 1"),
     ] {
         let (code, _, told) = run(coracle(&["start", "--data", data]).env(name, value));
@@ -171,7 +187,7 @@ fn the_number_of_shards_is_kept() {
         "--shards",
         "2",
     ]);
-    expect(other, 12, &["1 shards", "--shards 1"]);
+    expect(other, 12, &["made with --shards 1", "with 2"]);
     // Without a word about it, it takes what there is.
     let node = Node::start(&data, &["--shards", "1"]);
     assert_eq!(node.stop(), 0);

@@ -74,7 +74,7 @@ impl Welcome {
     /// Takes an answer apart.
     pub fn decode(bytes: &[u8; WELCOME_BYTES]) -> Result<Welcome, Malformed> {
         let told = bytes.strip_prefix(&MAGIC);
-        let mut reader = Reader(told.ok_or(Malformed("no node answers here"))?);
+        let mut reader = Reader(told.ok_or(Malformed("what answers there is no node"))?);
         let (version, verdict) = (reader.u16()?, reader.u16()? & 0xFF);
         Ok(Welcome {
             accepted: verdict == 0,
