@@ -25,6 +25,7 @@ mod opening; // a table between its file and its use
 pub mod reads; // blocks that were asked for
 pub mod view; // a consistent view
 pub mod merge; // the order of several sorted sources
+mod moved; // how far regions are since the last rotation
 mod sources; // what is read in order
 pub mod lookup; // point reads
 pub mod scan; // ranges in order

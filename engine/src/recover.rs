@@ -20,6 +20,7 @@ use crate::figures::Counted;
 use crate::journal::Journal;
 use crate::manifest;
 use crate::memtable::Memtable;
+use crate::moved::Moved;
 use crate::opening::TableOpenings;
 use crate::options::Options;
 use crate::reads::{ReadError, Reads};
@@ -338,7 +339,7 @@ fn new_store(options: Options, journal: Journal, files: &[(TableNumber, u64)]) -
         spare: Vec::new(),
         sealed: VecDeque::new(),
         rotation: ledger.rotation,
-        moved: BTreeMap::new(),
+        moved: Moved::default(),
         ownership: None,
         judged: None,
         next_seq: ledger.next_seq,

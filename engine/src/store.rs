@@ -22,7 +22,8 @@ use crate::figures::Counted;
 use crate::flush::FlushJob;
 use crate::ingest::PendingIngest;
 use crate::journal::Journal;
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, Reached};
+use crate::moved::Moved;
 use crate::opening::TableOpenings;
 use crate::options::{FLUSH_QUEUE_MAX, Options};
 use crate::ownership::Ownership;
@@ -119,6 +120,9 @@ pub enum Refusal {
     Stopped,
 }
 
+/// So many keys are looked for together: what they touch stays near the processor until it is written.
+pub const PUTS_MAX: usize = 32;
+
 /// What a sealed memtable must take along.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {
@@ -150,7 +154,7 @@ pub struct Store {
     pub(crate) sealed: VecDeque<Sealed>,
     /// The last rotation that was begun.
     pub(crate) rotation: Rotation,
-    pub(crate) moved: BTreeMap<RegionId, Applied>,
+    pub(crate) moved: Moved,
     /// None until it is set for the first time since the opening: nothing is judged before.
     pub(crate) ownership: Option<Rc<Ownership>>,
     /// The ownership as of the last durable rotation since the opening.
@@ -206,6 +210,26 @@ impl Store {
         self.memories.active().put(key, value, seq, keep);
     }
 
+    /// Sets keys, one after the other, at most [`PUTS_MAX`] of them: all are looked for before the first is
+    /// written, so that what they wait for comes together.
+    pub fn put_all(&mut self, puts: &[(&[u8], &[u8])]) {
+        let [(key, value)] = puts else {
+            let mut reached = [Reached::default(); PUTS_MAX];
+            let reached = &mut reached[..puts.len()];
+            self.memories.active().reach(puts, reached);
+            for ((key, value), reached) in puts.iter().zip(reached) {
+                assert!(key.len() <= KEY_BYTES_MAX, "a key beyond the bound");
+                assert!(value.len() <= VALUE_BYTES_MAX, "a value beyond the bound");
+                let (seq, keep) = self.write();
+                self.figures.user_bytes += (key.len() + value.len()) as u64;
+                let active = self.memories.active();
+                active.put_reached(key, value, seq, keep, *reached);
+            }
+            return;
+        };
+        self.put(key, value);
+    }
+
     /// Deletes a key.
     #[inline]
     pub fn delete(&mut self, key: &[u8]) {
@@ -235,6 +259,7 @@ impl Store {
     }
 
     /// A region has applied up to an entry: what the next rotation records of it.
+    #[inline]
     pub fn advance(&mut self, region: RegionId, peer: PeerId, index: Index, clock: Clock) {
         let applied = Applied {
             region,
@@ -242,7 +267,7 @@ impl Store {
             index,
             clock,
         };
-        self.moved.insert(region, applied);
+        self.moved.insert(applied);
     }
 
     /// Forgets what was to be recorded of a region that is no longer here.
@@ -288,7 +313,7 @@ impl Store {
             number: self.rotation,
             barrier,
             last_seq: Seq(self.next_seq.0 - 1),
-            applied: core::mem::take(&mut self.moved).into_values().collect(),
+            applied: self.moved.take(),
             ownership: self.ownership.clone(),
             urgent: false,
         });

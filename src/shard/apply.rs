@@ -102,9 +102,24 @@ impl Peer {
             .proposals
             .front()
             .is_some_and(|proposal| proposal.index == index && !proposal.requests.is_empty());
-        let mut outcomes = Outcomes::default();
+        let mut outcomes = std::mem::take(&mut core.outcomes);
+        outcomes.clear();
         let wanted = mine.then_some(&mut outcomes);
-        let applied = match self.machine.apply(&mut core.store, wanted) {
+        let applied = self.machine.apply(&mut core.store, wanted);
+        let done = self.applied_one(core, (index, term, checksum), applied, &mut outcomes);
+        core.outcomes = outcomes;
+        done
+    }
+
+    /// What follows of having applied an entry, or of not having it. Returns whether it is applied.
+    fn applied_one(
+        &mut self,
+        core: &mut Core,
+        (index, term, checksum): (Index, Term, u32),
+        applied: Result<Applied, Waits>,
+        outcomes: &mut Outcomes,
+    ) -> bool {
+        let applied = match applied {
             Ok(applied) => applied,
             Err(Waits::Empty | Waits::Blocks) => return false,
             Err(Waits::PeerChange) => return self.apply_change(core),
@@ -144,14 +159,15 @@ impl Peer {
             Applied::Truncate { index, term } => self.truncate(core, index, term),
             Applied::VerifyHash { index, hash } => self.verify_hash(core, index, hash),
         }
-        let mut writes = outcomes.writes.into_iter();
-        let requests = outcomes.requests;
+        let mut writes = outcomes.writes.drain(..);
+        let requests = &outcomes.requests;
         self.answer(core, index, |place| {
             let count = usize::from(requests.get(place).copied().unwrap_or(0));
+            let mut next = || writes.next().unwrap_or(Written::Done);
             Ok(match count {
                 0 => Answer::Done,
-                1 => writes.next().map_or(Answer::Done, Answer::Written),
-                _ => Answer::AllWritten(writes.by_ref().take(count).collect::<Vec<Written>>()),
+                1 => Answer::Written(next()),
+                _ => Answer::AllWritten((0..count).map(|_| next()).collect()),
             })
         });
         true

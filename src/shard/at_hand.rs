@@ -4,24 +4,23 @@
 //! read needs no request of its own and no turn: its value is handed out where it lies. Whoever asks keeps the
 //! shard to himself meanwhile, so what was found for one read holds for the next ones too.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use coracle_engine::value::StoredValue;
 
 use super::brain::Shard;
 use super::core::Core;
-use super::ids::{Index, RegionId};
+use super::ids::Index;
 use super::limits::KEY_BYTES_MAX;
 use super::peer::Peer;
+use super::peers::Peers;
+use super::routes::Routes;
 use super::time::Time;
 
 /// A shard of which something is read and which does not change meanwhile.
 #[derive(Debug)]
 pub struct AtHand<'s> {
     core: &'s mut Core,
-    peers: &'s BTreeMap<RegionId, Box<Peer>>,
-    routes: &'s BTreeMap<Vec<u8>, RegionId>,
+    peers: &'s Peers,
+    routes: &'s Routes,
     is_shut: bool,
     /// The peer that answered last.
     found: Option<&'s Peer>,
@@ -82,9 +81,7 @@ impl<'s> AtHand<'s> {
         if self.is_shut {
             return None;
         }
-        let below = (Bound::Unbounded, Bound::Included(key));
-        let (_, region) = self.routes.range::<[u8], _>(below).next_back()?;
-        let peer = &**self.peers.get(region)?;
+        let peer = self.peers.get(&self.routes.at(key)?)?;
         let answers = peer.region().range.contains(key)
             && peer.check(None).is_ok()
             && peer.lease_holds(self.core)

@@ -41,8 +41,7 @@ impl Shard {
         let core = &self.core;
         let limits = core.limits();
         let peers = || self.peers.values();
-        let most =
-            |of: fn(&super::peer::Peer) -> u64| peers().map(|peer| of(peer)).max().unwrap_or(0);
+        let most = |of: fn(&super::peer::Peer) -> u64| peers().map(of).max().unwrap_or(0);
         let entry = u64::from(log.entry_bytes_max);
         let request = entry.min(limits.proposed_bytes);
         let proposed: u64 = peers().map(|peer| peer.proposed_bytes).sum();

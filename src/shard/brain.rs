@@ -21,23 +21,25 @@ use super::error::Error;
 use super::founding::Founding;
 use super::herald::Herald;
 use super::ids::{Index, PeerId, RegionId, RequestId, StoreId};
-use super::machine::{Machine, is_refusal};
+use super::machine::{Machine, Outcomes, is_refusal};
 use super::message::{PeerMessage, RaftMessage};
 use super::meta::State;
 use super::mutant::Mutant;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
 use super::peer::{Destroying, Peer, Stage};
+use super::peers::Peers;
 use super::propose::Gate;
 use super::recover::{Replay, Replayed};
 use super::region::{PeerInfo, Region, Role};
 use super::replicate::is_initial;
 use super::request::{Body, Request};
 use super::restore::{Receiving, RestoreStep};
+use super::routes::Routes;
 use super::seat::Seat;
 use super::snapshot::Sent;
 use super::time::{MILLISECOND, Time};
-use super::window::Prepared;
+use super::turn::Line;
 
 /// Ticks that are caught up with at once, at the most.
 const TICKS_AT_ONCE: u64 = 3;
@@ -52,15 +54,15 @@ const HOLDERS: usize = 16;
 #[derive(Debug)]
 pub struct Shard {
     pub(super) core: Core,
-    pub(super) peers: BTreeMap<RegionId, Box<Peer>>,
+    pub(super) peers: Peers,
     /// Regions by the first key of their range.
-    pub(super) routes: BTreeMap<Vec<u8>, RegionId>,
+    pub(super) routes: Routes,
     /// Regions that are gone from here, as the last peer here knew them.
     graves: BTreeMap<RegionId, (PeerId, Region)>,
     /// What peers without content have promised in earlier lives.
     promises: BTreeMap<RegionId, (PeerId, HardState)>,
     /// Regions with something to do in the next turn.
-    dirty: BTreeSet<RegionId>,
+    pub(super) line: Line,
     /// Regions that wait for blocks.
     blocked: BTreeSet<RegionId>,
     replay: Option<Replay>,
@@ -118,6 +120,8 @@ impl Shard {
             own: Vec::new(),
             own_requests: 0,
             written_keys: 0,
+            outcomes: Outcomes::default(),
+            stored: Vec::new(),
         };
         let replay = match Replay::new(&core) {
             Ok(replay) => Some(replay),
@@ -128,11 +132,11 @@ impl Shard {
         };
         Shard {
             core,
-            peers: BTreeMap::new(),
-            routes: BTreeMap::new(),
+            peers: Peers::default(),
+            routes: Routes::default(),
             graves: BTreeMap::new(),
             promises: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            line: Line::default(),
             blocked: BTreeSet::new(),
             replay,
             founding: Founding::default(),
@@ -155,19 +159,20 @@ impl Shard {
     pub fn wants_turn(&self) -> bool {
         !self.core.stopped
             && (self.worked
-                || !self.dirty.is_empty()
+                || !self.line.is_empty()
                 || !self.core.effects.is_empty()
                 || !self.core.own.is_empty())
     }
 
     /// The region here that holds a key.
     pub fn region_at(&self, key: &[u8]) -> Option<&Region> {
-        let below = self
-            .routes
-            .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)));
-        let (_, region) = below.last()?;
-        let region = self.peers[region].region();
-        region.range.contains(key).then_some(region)
+        // Mostly it is the one of last time. Ranges do not overlap, so whichever holds the key is right.
+        let last = self.peers.last().map(Peer::region);
+        let holds = |region: &&Region| !region.peers.is_empty() && region.range.contains(key);
+        last.filter(holds).or_else(|| {
+            let region = self.routes.at(key)?;
+            Some(self.peers[&region].region()).filter(holds)
+        })
     }
 
     /// How all peers stand.
@@ -652,24 +657,18 @@ impl Shard {
     fn log_moved(&mut self) {
         let durable = self.core.durable();
         self.core.store.log_durable(engine::store::Lsn(durable.0));
-        while self
-            .core
-            .releases
-            .front()
-            .is_some_and(|release| release.lsn <= durable)
-        {
-            let release = self.core.releases.pop_front().expect("just seen");
-            self.with(release.region, |peer, core| peer.released(core, release));
-        }
         self.store_events();
+        // What waits for it is released in the turn.
+        self.worked = true;
     }
 
     fn store_events(&mut self) {
         for event in self.core.store.take_events() {
             match event {
                 Event::ReadDone(_) => {
-                    let blocked = std::mem::take(&mut self.blocked);
-                    self.dirty.extend(blocked);
+                    for region in std::mem::take(&mut self.blocked) {
+                        self.line.push(region);
+                    }
                 }
                 Event::RotationDurable(rotation) => {
                     for region in self.regions() {
@@ -817,9 +816,7 @@ impl Shard {
         }
         self.herald_turn();
         self.seat_turn();
-        for region in std::mem::take(&mut self.dirty) {
-            self.with(region, Peer::turn);
-        }
+        self.take_turns();
         self.core.admitted = 0;
         self.core.gate = Gate::default();
         self.bury();
@@ -887,8 +884,8 @@ impl Shard {
         let mut gaps = Vec::new();
         let mut from = Vec::new();
         let mut open = true;
-        for region in self.routes.values() {
-            let range = &self.peers[region].region().range;
+        for region in self.routes.regions() {
+            let range = &self.peers[&region].region().range;
             if from < range.start {
                 gaps.push(KeyRange::new(&from, &range.start));
             }
@@ -935,7 +932,7 @@ impl Shard {
             );
             self.graves
                 .insert(region, (peer.id, peer.last_known().clone()));
-            self.routes.retain(|_, other| *other != region);
+            self.routes.remove(region);
             if let Some(receiving) = self.core.receiving.remove(&region) {
                 receiving.abandon(&mut self.core);
             }
@@ -1039,7 +1036,7 @@ impl Shard {
             self.routes
                 .insert(peer.region().range.start.clone(), region);
         }
-        self.dirty.insert(region);
+        self.line.push(region);
         let before = self.peers.insert(region, peer);
         assert!(before.is_none(), "region {region} is here once");
     }
@@ -1055,7 +1052,7 @@ impl Shard {
         let done = act(peer, &mut self.core);
         if peer.dirty && !peer.queued {
             peer.queued = true;
-            self.dirty.insert(region);
+            self.line.push(region);
         }
         if peer.reads.are_running() || peer.machine.is_reading() || peer.consistency.is_hashing() {
             self.blocked.insert(region);
@@ -1069,34 +1066,6 @@ impl Shard {
 }
 
 impl Peer {
-    /// Its part of a turn.
-    pub fn turn(&mut self, core: &mut Core) {
-        self.dirty = false;
-        self.queued = false;
-        if matches!(self.stage, Stage::Destroying(_)) {
-            return self.go(core);
-        }
-        if matches!(self.stage, Stage::Quarantined) {
-            return;
-        }
-        self.propose(core);
-        if self.clock_wanted {
-            self.propose_clock(core);
-        }
-        self.attempt_reads(core);
-        self.go_on_restoring(core);
-        self.persist(core);
-        self.finish_change(core);
-        self.apply(core);
-        self.answer_reads(core);
-        self.go_on_hashing(core);
-        let wanted = matches!(*self.node.store().prepared.borrow(), Prepared::Wanted);
-        if wanted && self.leads() && matches!(self.stage, Stage::Normal) && self.changing.is_none()
-        {
-            core.rotation_wanted = true;
-        }
-    }
-
     /// Cuts the log off here, as far as the tables hold it: when space is short.
     pub fn truncate_here(&mut self, core: &mut Core) {
         if !matches!(self.stage, Stage::Normal)

@@ -12,6 +12,7 @@ use super::door::{Effect, Report};
 use super::error::Error;
 use super::ids::{Incarnation, RegionId, RequestId, StoreId};
 use super::limits::Limits;
+use super::machine::Outcomes;
 use super::message::{PeerMessage, StreamId};
 use super::mutant::Mutant;
 use super::observe::Observation;
@@ -89,6 +90,10 @@ pub struct Core {
     pub own_requests: u64,
     /// Keys written by clients of this shard, since it started.
     pub written_keys: u64,
+    /// What the writes of the entry in hand came to; empty between two entries.
+    pub outcomes: Outcomes,
+    /// The entries on their way into the log; empty between two readies.
+    pub stored: Vec<wal::Entry>,
 }
 
 impl Core {
@@ -200,8 +205,12 @@ impl Core {
         lsn
     }
 
-    /// A batch releases something when it is durable: at once, if it is.
+    /// A batch releases something in the turn in which it is durable, or the next one, if it is already.
     pub fn release(&mut self, release: Release) {
+        let is_last = |last: &Release| last.lsn <= release.lsn;
+        if self.releases.back().is_none_or(is_last) {
+            return self.releases.push_back(release);
+        }
         let place = self
             .releases
             .partition_point(|other| other.lsn <= release.lsn);

@@ -160,6 +160,8 @@ pub fn verify_hash(epoch: Epoch, time_ms: u64, index: Index, hash: u64) -> Vec<u
 #[derive(Debug, Default)]
 pub struct Gathered {
     bytes: Vec<u8>,
+    /// How long the last entry was: the next one may well be as long.
+    before: usize,
     groups: u32,
     reading: bool,
 }
@@ -178,6 +180,8 @@ impl Gathered {
     /// Adds the writes of one request.
     pub fn push(&mut self, client: u64, sequence: u64, writes: &[Write<'_>]) {
         if self.bytes.is_empty() {
+            self.bytes
+                .reserve_exact(self.before.max(COMMANDS_HEADER_BYTES));
             self.bytes.resize(COMMANDS_HEADER_BYTES, 0);
         }
         self.groups += 1;
@@ -193,12 +197,14 @@ impl Gathered {
 
     /// The payload; nothing is gathered afterwards. An entry without commands moves the clock only.
     pub fn take(&mut self, epoch: Epoch, time_ms: u64) -> Vec<u8> {
-        // A copy of just the right length: what waits here stays warm, and what the log keeps in memory is
-        // not half empty.
-        let mut bytes = self.bytes.as_slice().to_vec();
-        self.bytes.clear();
+        let mut bytes = std::mem::take(&mut self.bytes);
         if bytes.is_empty() {
             bytes.resize(COMMANDS_HEADER_BYTES, 0);
+        }
+        self.before = bytes.len();
+        // What the log keeps in memory is not to be half empty.
+        if bytes.capacity() > bytes.len() + bytes.len() / 16 {
+            bytes.shrink_to_fit();
         }
         bytes[0] = match std::mem::take(&mut self.reading) {
             true => READING_COMMANDS,

@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use coracle_engine::lookup::{Lookup, PendingGet, ReadFailed};
 use coracle_engine::reads::ReadError;
-use coracle_engine::store::Store;
+use coracle_engine::store::{PUTS_MAX, Store};
 use coracle_engine::value::StoredValue;
 use raft::eraftpb::{Entry, EntryType};
 
-use super::entry::{self, Command, Groups, Said};
+use super::entry::{self, Command, Group, Groups, Said};
 use super::ids::{Index, PeerId, Term};
 use super::mutant::Mutant;
 use super::region::{Epoch, Region};
@@ -72,8 +72,17 @@ pub fn is_refusal(error: &ReadFailed) -> bool {
 pub struct Outcomes {
     /// For each request, how many writes it had.
     pub requests: Vec<u16>,
-    /// The writes of all requests, in order.
+    /// The writes of all requests, in order, where some had to know what was there; otherwise nothing: all
+    /// are simply done.
     pub writes: Vec<Written>,
+}
+
+impl Outcomes {
+    /// Forgets them and keeps the memory.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.writes.clear();
+    }
 }
 
 /// The state machine of one region.
@@ -169,7 +178,10 @@ impl Machine {
                     }
                     // The clock moves first: what expires with this entry's time is gone for it.
                     self.clock = self.clock.max(parsed.time_ms);
-                    self.carry_out(groups, store, outcomes)?;
+                    match reading {
+                        true => self.carry_out(groups, store, outcomes)?,
+                        false => self.carry_out_blindly(groups, store, outcomes)?,
+                    }
                     Applied::Commands
                 }
             }
@@ -238,34 +250,65 @@ impl Machine {
         Err(Waits::Blocks)
     }
 
+    /// Carries out commands some of which must know what is there.
     fn carry_out(
         &self,
         groups: Groups<'_>,
         store: &mut Store,
         outcomes: Option<&mut Outcomes>,
     ) -> Result<(), Waits> {
-        let region = &self.region;
-        let clock = self.clock;
-        let malformed = |malformed: super::codec::Malformed| Waits::Malformed(malformed.0);
-        match outcomes {
-            None => groups
-                .visit(
-                    |_| {},
-                    |command| {
-                        write(command, region, clock, store);
-                    },
-                )
-                .map_err(malformed),
-            Some(outcomes) => {
-                let (requests, writes) = (&mut outcomes.requests, &mut outcomes.writes);
-                groups
-                    .visit(
-                        |group| requests.push(group.writes),
-                        |command| writes.push(write(command, region, clock, store)),
-                    )
-                    .map_err(malformed)
+        let mut none = Outcomes::default();
+        let wanted = outcomes.is_some();
+        let Outcomes { requests, writes } = outcomes.unwrap_or(&mut none);
+        let begin = |group: Group| {
+            if wanted {
+                requests.push(group.writes);
             }
-        }
+        };
+        let visit = |command: Command<'_>| {
+            let written = write(command, &self.region, self.clock, store);
+            if wanted {
+                writes.push(written);
+            }
+        };
+        groups
+            .visit(begin, visit)
+            .map_err(|malformed| Waits::Malformed(malformed.0))
+    }
+
+    /// Carries out commands that all write whatever is there. Puts in a row are handed over together, so
+    /// that the store can look for all their keys at once.
+    fn carry_out_blindly(
+        &self,
+        groups: Groups<'_>,
+        store: &mut Store,
+        outcomes: Option<&mut Outcomes>,
+    ) -> Result<(), Waits> {
+        let mut puts: [(&[u8], &[u8]); PUTS_MAX] = [(&[], &[]); PUTS_MAX];
+        let mut count = 0;
+        let mut requests = outcomes.map(|outcomes| &mut outcomes.requests);
+        let begin = |group: Group| {
+            if let Some(requests) = &mut requests {
+                requests.push(group.writes);
+            }
+        };
+        let visit = |command| {
+            if let Command::Put { key, stored } = command {
+                puts[count] = (key, stored);
+                count += 1;
+                if count == PUTS_MAX {
+                    store.put_all(&puts);
+                    count = 0;
+                }
+                return;
+            }
+            store.put_all(&puts[..count]);
+            count = 0;
+            write(command, &self.region, self.clock, store);
+        };
+        let outcome = groups.visit(begin, visit);
+        store.put_all(&puts[..count]);
+        outcome.map_err(|malformed| Waits::Malformed(malformed.0))
     }
 }
 

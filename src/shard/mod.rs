@@ -41,6 +41,9 @@ mod pulse; // when placement is told of a region
 mod herald; // what a shard tells placement, and what it is told
 mod seat; // placement, where region 1 is led
 mod consistency; // replicas compare what they hold
+mod peers; // all peers, by region
+mod routes; // which region holds a key
+mod turn; // every region with something to do has its turn
 pub mod bounds; // what a shard holds, against what it may hold
 mod brain; // all of it
 

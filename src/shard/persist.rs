@@ -27,7 +27,8 @@ use super::peer::{Peer, Stage};
 const READIES_MAX: usize = 4;
 
 impl Peer {
-    /// Takes what raft has ready, as far as the log has room for it.
+    /// Takes what raft has ready, as far as the log has room for it. What it commits is applied in the
+    /// same turn.
     pub fn persist(&mut self, core: &mut Core) {
         for _ in 0..READIES_MAX {
             if !self.node.has_ready() {
@@ -93,7 +94,6 @@ impl Peer {
         self.hold(core, after, Some(number), held, Mutant::AckBeforeDurable);
         if !committed.is_empty() {
             self.machine.push(committed);
-            self.dirty = true;
         }
     }
 
@@ -112,8 +112,10 @@ impl Peer {
         let mut log = core.log.borrow_mut();
         let mut outcome = Ok(());
         if !entries.is_empty() {
-            let mut stored: Vec<_> = entries.iter().map(entry::to_log).collect();
-            outcome = log.append_given_into_reserve(region, &mut stored);
+            let stored = &mut core.stored;
+            stored.extend(entries.iter().map(entry::to_log));
+            outcome = log.append_given_into_reserve(region, stored);
+            stored.clear();
         }
         // Whatever is written takes the newest commit index along; alone it causes no write.
         let mut hard = self.node.raft.hard_state();
@@ -168,13 +170,11 @@ impl Peer {
         }
         if let Some(number) = ready {
             self.node.on_persist_ready(number);
-            self.dirty = true;
         }
     }
 
-    /// A batch is durable: what it held leaves.
+    /// A batch is durable: what it held leaves. The peer's turn follows.
     pub fn released(&mut self, core: &mut Core, release: Release) {
-        self.dirty = true;
         if self.written.0 <= release.lsn {
             self.durable = self.written.1;
         }

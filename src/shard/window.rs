@@ -127,10 +127,13 @@ impl Storage for Window {
                 return Err(Error::Store(StorageError::LogTemporarilyUnavailable));
             }
         }
-        let fetched = self
-            .log
-            .borrow_mut()
-            .fetch(self.region, low, high, bytes_max);
+        let mut log = self.log.borrow_mut();
+        let mut entries = Vec::new();
+        let push = |entry| entries.push(entry::to_raft(entry));
+        if log.visit_cached(self.region, (low, high), bytes_max, push) {
+            return Ok(entries);
+        }
+        let fetched = log.fetch(self.region, low, high, bytes_max);
         match fetched {
             Ok(Fetched::Ready(entries)) => Ok(entries.into_iter().map(entry::to_raft).collect()),
             Ok(Fetched::Pending(token)) => {

@@ -141,6 +141,32 @@ impl Log {
         Ok(Fetched::Pending(token))
     }
 
+    /// Visits the entries `low..high` of a region, as many as fit `bytes_max`, at least one, if all of
+    /// them are in memory. Returns whether they are: if not, none was visited, and [`Log::fetch`] says why.
+    pub fn visit_cached(
+        &mut self,
+        region: RegionId,
+        (low, high): (u64, u64),
+        bytes_max: u64,
+        visit: impl FnMut(Entry),
+    ) -> bool {
+        let Some(place) = self.regions.place(region) else {
+            return false;
+        };
+        if high > self.regions[place as usize].settled_last() + 1 {
+            self.settle_early(place);
+        }
+        let known = &self.regions[place as usize];
+        let is_cached = low > known.floor
+            && low < high
+            && high <= known.last() + 1
+            && low >= known.cache_first();
+        if is_cached {
+            known.visit_cached(low, high, bytes_max, visit);
+        }
+        is_cached
+    }
+
     /// Keeps a region's newest entries in memory, as after a restart: those that are not applied are
     /// asked for without waiting. They end at its last entry.
     pub fn keep(&mut self, region: RegionId, entries: &[Entry]) {
@@ -236,22 +262,26 @@ impl Log {
 impl crate::region::Region {
     /// Entries from memory; the range is cached.
     fn cached(&self, low: u64, high: u64, bytes_max: u64) -> Vec<Entry> {
-        let first = self.cache_first();
         let mut entries = Vec::new();
+        self.visit_cached(low, high, bytes_max, |entry| entries.push(entry));
+        entries
+    }
+
+    fn visit_cached(&self, low: u64, high: u64, bytes_max: u64, mut visit: impl FnMut(Entry)) {
+        let first = self.cache_first();
         let mut bytes = 0;
         for index in low..high {
             let payload = &self.cache[(index - first) as usize];
             bytes += payload.len() as u64;
-            if bytes > bytes_max && !entries.is_empty() {
+            if bytes > bytes_max && index > low {
                 break;
             }
             let term = self.term(index).expect("an index within the log");
-            entries.push(Entry {
+            visit(Entry {
                 index,
                 term,
                 payload: payload.clone(),
             });
         }
-        entries
     }
 }

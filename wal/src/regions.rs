@@ -1,6 +1,7 @@
 //! All regions of a log, each at a place of its own for as long as the log is open.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::hash::BuildHasher;
 use core::ops::{Deref, DerefMut};
 
@@ -17,7 +18,12 @@ pub(crate) struct Regions {
     known: Vec<Region>,
     places: HashTable<u32>,
     hasher: FixedState,
+    /// Who was asked for last: a region that does something does several things.
+    last: Cell<(RegionId, u32)>,
 }
+
+/// No region has this place.
+const NOWHERE: u32 = u32::MAX;
 
 impl Regions {
     pub fn new(seed: u64) -> Regions {
@@ -25,13 +31,24 @@ impl Regions {
             known: Vec::new(),
             places: HashTable::new(),
             hasher: FixedState::with_seed(seed),
+            last: Cell::new((RegionId(0), NOWHERE)),
         }
     }
 
+    #[inline]
     pub fn place(&self, id: RegionId) -> Option<u32> {
+        match self.last.get() {
+            (last, place) if last == id && place != NOWHERE => Some(place),
+            _ => self.look_up(id),
+        }
+    }
+
+    fn look_up(&self, id: RegionId) -> Option<u32> {
         let is = |place: &u32| self.known[*place as usize].id == id;
         let hash = self.hasher.hash_one(id);
-        self.places.find(hash, is).copied()
+        let place = self.places.find(hash, is).copied()?;
+        self.last.set((id, place));
+        Some(place)
     }
 
     /// The region's place, made if it is new.
@@ -45,6 +62,7 @@ impl Regions {
             known,
             places,
             hasher,
+            ..
         } = self;
         let hash_of = |place: &u32| hasher.hash_one(known[*place as usize].id);
         places.insert_unique(hasher.hash_one(id), place, hash_of);

@@ -7,6 +7,7 @@
 
 use alloc::collections::VecDeque;
 use core::hash::BuildHasher;
+use core::hint::black_box;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -25,6 +26,14 @@ use order::Order;
 /// One entry of the hash index: the slot, and enough of the hash to grow without reading keys.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
+    tag: u32,
+    slot: Ref,
+}
+
+/// What was found of a key before it is written: the tag of its hash, and the slot of a key that has the
+/// same tag, most likely its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reached {
     tag: u32,
     slot: Ref,
 }
@@ -104,6 +113,42 @@ impl Memtable {
         self.write(key, Kind::Put, value, seq, keep);
     }
 
+    /// Looks for keys that are about to be set, and has the memory that this will touch come near, for all
+    /// of them at once: a step that waits for memory lets the same step of the next keys wait with it.
+    pub(crate) fn reach(&self, puts: &[(&[u8], &[u8])], reached: &mut [Reached]) {
+        for ((key, _), reached) in puts.iter().zip(&mut *reached) {
+            reached.tag = self.tag(key);
+        }
+        for reached in &mut *reached {
+            let found = self
+                .index
+                .find(spread(reached.tag), |probe| probe.tag == reached.tag);
+            reached.slot = found.map_or(NONE, |probe| probe.slot);
+        }
+        let mut touched = 0;
+        for ((key, value), reached) in puts.iter().zip(reached) {
+            touched ^= self.arena.touch(reached.slot, key.len(), value.len());
+        }
+        black_box(touched);
+    }
+
+    /// Sets a key that was looked for just before. Keys that came in between are found all the same.
+    pub(crate) fn put_reached(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        seq: Seq,
+        keep: Seq,
+        Reached { tag, slot }: Reached,
+    ) {
+        self.come(seq);
+        let slot = match slot != NONE && self.arena.key(slot) == key {
+            true => Some(slot),
+            false => self.find(tag, key),
+        };
+        self.write_at(slot, tag, key, Kind::Put, value, seq, keep);
+    }
+
     /// Deletes a key.
     pub fn delete(&mut self, key: &[u8], seq: Seq, keep: Seq) {
         self.write(key, Kind::Delete, &[], seq, keep);
@@ -123,14 +168,29 @@ impl Memtable {
     fn write(&mut self, key: &[u8], kind: Kind, value: &[u8], seq: Seq, keep: Seq) {
         self.come(seq);
         let tag = self.tag(key);
-        let arena = &self.arena;
-        let found = self
-            .index
-            .find(spread(tag), |probe| {
-                probe.tag == tag && arena.key(probe.slot) == key
-            })
-            .copied();
-        let Some(Probe { slot, .. }) = found else {
+        let slot = self.find(tag, key);
+        self.write_at(slot, tag, key, kind, value, seq, keep);
+    }
+
+    #[inline]
+    fn find(&self, tag: u32, key: &[u8]) -> Option<Ref> {
+        let is = |probe: &Probe| probe.tag == tag && self.arena.key(probe.slot) == key;
+        self.index.find(spread(tag), is).map(|probe| probe.slot)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a record, and where it goes")]
+    #[inline]
+    fn write_at(
+        &mut self,
+        slot: Option<Ref>,
+        tag: u32,
+        key: &[u8],
+        kind: Kind,
+        value: &[u8],
+        seq: Seq,
+        keep: Seq,
+    ) {
+        let Some(slot) = slot else {
             let slot = self.arena.add_key(key, seq, kind, value);
             self.index
                 .insert_unique(spread(tag), Probe { tag, slot }, |probe| spread(probe.tag));
@@ -178,12 +238,8 @@ impl Memtable {
     /// The newest record of a key at or below a sequence; range tombstones are not asked.
     #[inline]
     pub fn get(&self, key: &[u8], at: Seq) -> Option<Record<'_>> {
-        let tag = self.tag(key);
-        let arena = &self.arena;
-        let probe = self.index.find(spread(tag), |probe| {
-            probe.tag == tag && arena.key(probe.slot) == key
-        })?;
-        self.version_at(probe.slot, at)
+        let slot = self.find(self.tag(key), key)?;
+        self.version_at(slot, at)
     }
 
     #[inline]
