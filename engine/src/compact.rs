@@ -24,7 +24,8 @@ use crate::sink::Sink;
 use crate::sources::RunCursor;
 use crate::state::Refused;
 use crate::store::{Stopped, Store};
-use crate::table::{BlockRef, Step, TableMeta};
+use crate::table::format::PAGE_BYTES;
+use crate::table::{BlockRef, Step, Table, TableMeta};
 use crate::tombstones::RangeTombstones;
 use crate::turn::Outputs;
 use crate::value::StoredValue;
@@ -34,9 +35,17 @@ use crate::version::{LEVELS, Run, Slice, SliceName, Version};
 #[derive(Debug)]
 struct Lane {
     cursor: RunCursor,
-    spans: VecDeque<Span>,
+    ahead: VecDeque<Ahead>,
     /// The block that it lacks.
     needs: Option<BlockRef>,
+}
+
+/// Blocks that are read together.
+#[derive(Debug)]
+struct Ahead {
+    span: Span,
+    /// The first block behind them.
+    next: u32,
 }
 
 /// What no longer has to be kept, as of a durable rotation.
@@ -160,7 +169,7 @@ impl Store {
             .into_iter()
             .map(|slices| Lane {
                 cursor: RunCursor::new(slices, KeyRange::all(), Direction::Forward).passing(),
-                spans: VecDeque::new(),
+                ahead: VecDeque::new(),
                 needs: None,
             });
         let (compress, table_bytes) = (self.options.compress, self.options.table_bytes);
@@ -268,12 +277,8 @@ impl Store {
         }
         for lane in 0..job.lanes.len() {
             while let Some(block) = job.lanes[lane].needs {
-                let tail = self
-                    .tables
-                    .get(block.table)
-                    .map(|table| table.meta().tail_offset);
-                let reads = &mut self.reads;
-                let Some(block) = job.lanes[lane].take(&block, tail.unwrap_or(0), reads)? else {
+                let table = self.tables.get(block.table).expect("an input is open");
+                let Some(block) = job.lanes[lane].take(&block, table, &mut self.reads)? else {
                     break;
                 };
                 job.lanes[lane].cursor.provide(Rc::new(block));
@@ -422,39 +427,44 @@ impl Lane {
     fn take(
         &mut self,
         place: &BlockRef,
-        tail_offset: u64,
+        table: &Table,
         reads: &mut Reads,
     ) -> Result<Option<crate::table::Block>, ReadError> {
-        while self.spans.front().is_some_and(|span| !span.holds(place)) {
-            self.spans.pop_front();
+        while self
+            .ahead
+            .front()
+            .is_some_and(|ahead| !ahead.span.holds(place))
+        {
+            self.ahead.pop_front();
         }
-        if self.spans.is_empty() {
-            let length = place.length.max(COMPACTION_READ_BYTES);
-            self.read(place, place.offset, length, tail_offset, reads);
+        if self.ahead.is_empty() {
+            self.read(place.number, table, reads);
         }
-        let span = self.spans.front().expect("just asked for");
-        let Some(block) = span.block(place) else {
+        let ahead = self.ahead.front().expect("just asked for");
+        let Some(block) = ahead.span.block(place) else {
             return Ok(None);
         };
         // While this span is used up, the next one is on its way.
-        let end = span.offset + u64::from(span.length);
-        if self.spans.len() == 1 && end < tail_offset {
-            self.read(place, end, COMPACTION_READ_BYTES, tail_offset, reads);
+        let next = ahead.next;
+        if self.ahead.len() == 1 && next < table.blocks() {
+            self.read(next, table, reads);
         }
         block.map(Some)
     }
 
-    fn read(
-        &mut self,
-        place: &BlockRef,
-        offset: u64,
-        length: u32,
-        tail_offset: u64,
-        reads: &mut Reads,
-    ) {
-        let length = u64::from(length).min(tail_offset - offset) as u32;
-        let span = reads.request_span(place.table, offset, length, Share::Background);
-        self.spans.push_back(span);
+    /// Asks for a block and those behind it, whole: none is cut in two by the end of what is read.
+    fn read(&mut self, block: u32, table: &Table, reads: &mut Reads) {
+        let next = block
+            + table
+                .index()
+                .blocks_within(block, COMPACTION_READ_BYTES.into());
+        let (first, last) = (table.block_ref(block), table.block_ref(next - 1));
+        let page = PAGE_BYTES as u64;
+        let offset = first.offset - first.offset % page;
+        let end = (last.offset + u64::from(last.length)).next_multiple_of(page);
+        let length = (end - offset) as u32;
+        let span = reads.request_span(first.table, offset, length, Share::Background);
+        self.ahead.push_back(Ahead { span, next });
     }
 }
 

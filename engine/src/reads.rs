@@ -18,6 +18,9 @@ use crate::effect::{Effect, Failure, ReadToken, Share, TableNumber};
 use crate::options::COMPACTION_READ_BYTES;
 use crate::table::{Block, BlockRef, Corrupt};
 
+/// What direct I/O reads.
+const PAGE_BYTES: u64 = crate::table::format::PAGE_BYTES as u64;
+
 /// Why a block cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
@@ -150,17 +153,20 @@ impl Reads {
         fresh.sort_by_key(|place| (place.table, place.offset));
         let mut rest = fresh.as_slice();
         while let Some(first) = rest.first() {
+            // Direct reads are of whole pages: those that the blocks touch.
+            let begin = first.offset - first.offset % PAGE_BYTES;
             let mut end = first.offset + u64::from(first.length);
             let mut count = 1;
             while let Some(next) = rest.get(count)
                 && next.table == first.table
                 && next.offset == end
-                && end + u64::from(next.length) - first.offset <= u64::from(COMPACTION_READ_BYTES)
+                && end + u64::from(next.length) - begin <= u64::from(COMPACTION_READ_BYTES)
             {
                 end += u64::from(next.length);
                 count += 1;
             }
-            self.read_blocks(&rest[..count], (end - first.offset) as u32, share);
+            let length = (end.next_multiple_of(PAGE_BYTES) - begin) as u32;
+            self.read_blocks(&rest[..count], (begin, length), share);
             rest = &rest[count..];
         }
         for place in places {
@@ -169,7 +175,7 @@ impl Reads {
         tickets
     }
 
-    /// Asks for raw bytes of a table.
+    /// Asks for raw bytes of a table, whole pages.
     pub fn request_span(
         &mut self,
         table: TableNumber,
@@ -249,8 +255,8 @@ impl Reads {
         })
     }
 
-    fn read_blocks(&mut self, places: &[BlockRef], length: u32, share: Share) {
-        let (table, offset) = (places[0].table, places[0].offset);
+    fn read_blocks(&mut self, places: &[BlockRef], (offset, length): (u64, u32), share: Share) {
+        let table = places[0].table;
         let token = self.emit(table, offset, length, share);
         let mut parts = Vec::with_capacity(places.len());
         for place in places {

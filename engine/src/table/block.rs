@@ -28,7 +28,8 @@ use crate::effect::TableNumber;
 use crate::record::{KEY_BYTES_MAX, Kind, Seq, VALUE_BYTES_MAX};
 use crate::table::Corrupt;
 use crate::table::format::{
-    BLOCK_HEADER_BYTES, BODY_BYTES_MAX, PAGE_BYTES, checksum, eight_bytes, number_at, pages_for,
+    BLOCK_HEADER_BYTES, BODY_BYTES_MAX, PAGE_BYTES, UNIT_BYTES, checksum, eight_bytes, number_at,
+    units_for,
 };
 
 /// What a body says before its prefix.
@@ -99,7 +100,7 @@ pub(crate) fn check_stored<'bytes>(
     bytes: &'bytes [u8],
 ) -> Result<Stored<'bytes>, Corrupt> {
     let corrupt = |why| Corrupt { table, offset, why };
-    if bytes.len() < PAGE_BYTES || !bytes.len().is_multiple_of(PAGE_BYTES) {
+    if bytes.len() < BLOCK_HEADER_BYTES || !bytes.len().is_multiple_of(UNIT_BYTES) {
         return Err(corrupt("the file ends inside a block"));
     }
     let crc = number_at(bytes, 0, 4) as u32;
@@ -113,7 +114,8 @@ pub(crate) fn check_stored<'bytes>(
         PACKING_LZ4 => true,
         _ => return Err(corrupt("a packing that does not exist")),
     };
-    if pages_for(BLOCK_HEADER_BYTES.saturating_add(stored)) * PAGE_BYTES != bytes.len() {
+    let needed = units_for(BLOCK_HEADER_BYTES.saturating_add(stored)).saturating_mul(UNIT_BYTES);
+    if !(needed..needed.saturating_add(PAGE_BYTES)).contains(&bytes.len()) {
         return Err(corrupt("a block of another length than the index says"));
     }
     if raw_bytes > BODY_BYTES_MAX || (!lz4 && raw_bytes != stored) {

@@ -14,7 +14,7 @@ use crate::record::{KEY_BYTES_MAX, KeyRange, Kind, Record, Seq, VALUE_BYTES_MAX,
 use crate::table::TableMeta;
 use crate::table::block::{BODY_HEADER_BYTES, mark_of};
 use crate::table::block_builder::BlockBuilder;
-use crate::table::chunks::ChunkWriter;
+use crate::table::chunks::{ChunkWriter, End};
 use crate::table::filter::{FilterBuilder, key_hash};
 use crate::table::footer::Footer;
 use crate::table::format::{
@@ -189,7 +189,7 @@ impl TableBuilder {
         let hash = key_hash(record.key);
         self.filter.add(hash);
         if record.key.len() + record.value.len() > LARGE_RECORD_BYTES {
-            self.write_block();
+            self.write_block(End::OfUnit);
             self.write_large(record, hash);
             return;
         }
@@ -197,9 +197,9 @@ impl TableBuilder {
         if !self.block.is_empty()
             && self
                 .packer
-                .is_full(self.block.body_bytes(), grown.body_bytes)
+                .is_full(&self.chunks, self.block.body_bytes(), grown.body_bytes)
         {
-            self.write_block();
+            self.write_block(End::OfUnit);
             grown = self.block.grown(record);
         }
         self.block.push(record, hash, grown);
@@ -235,7 +235,7 @@ impl TableBuilder {
         self.stage = match stage {
             Stage::Records => {
                 assert!(!self.is_empty(), "a table holds something");
-                self.write_block();
+                self.write_block(End::OfPage);
                 Stage::Tombstones
             }
             Stage::Tombstones => {
@@ -322,17 +322,17 @@ impl TableBuilder {
         footer.meta(core::mem::take(&mut self.range), None)
     }
 
-    fn write_block(&mut self) {
+    fn write_block(&mut self, end: End) {
         if self.block.is_empty() {
             return;
         }
-        let pages = self.packer.write(&self.block, &mut self.chunks);
-        self.index_block(pages);
+        let units = self.packer.write(&self.block, end, &mut self.chunks);
+        self.index_block(units);
     }
 
-    fn index_block(&mut self, pages: usize) {
+    fn index_block(&mut self, units: usize) {
         let before = (self.index.blocks() > 0).then_some(self.last.as_slice());
-        self.index.add(pages, before, self.block.first_key());
+        self.index.add(units, before, self.block.first_key());
         self.last.clear();
         self.last.extend_from_slice(self.block.last_key());
         self.block.clear();
@@ -353,9 +353,9 @@ impl TableBuilder {
         head.extend_from_slice(&(begin as u32).to_le_bytes());
         head.extend_from_slice(&(end as u32).to_le_bytes());
         head.extend_from_slice(&[0, record.kind.to_byte()]);
-        let pages = self.chunks.large_block(&head, record.value);
+        let units = self.chunks.large_block(&head, record.value);
         let before = (self.index.blocks() > 0).then_some(self.last.as_slice());
-        self.index.add(pages, before, record.key);
+        self.index.add(units, before, record.key);
         self.last.clear();
         self.last.extend_from_slice(record.key);
     }

@@ -7,7 +7,7 @@ use crate::effect::TableNumber;
 use crate::table::block::PACKING_RAW;
 use crate::table::format::{
     BLOCK_HEADER_BYTES, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, PAGE_BYTES, SECTION_CHUNK_PAYLOAD,
-    checksum, pages_for,
+    UNIT_BYTES, checksum, units_for,
 };
 use crate::table::section::{append_chunk, stored_chunk_bytes};
 
@@ -20,11 +20,27 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
 }
 
+/// How far a block is padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// To its last unit, and to the page's end where that is near.
+    OfUnit,
+    /// To the end of its last page: no block follows.
+    OfPage,
+}
+
+/// Whether a block of so many bytes that ends at `end` is padded up to the page's end, so that the next
+/// one begins a page.
+#[inline]
+pub fn is_padded(end: usize, bytes: usize) -> bool {
+    (end.next_multiple_of(PAGE_BYTES) - end) * 16 <= bytes
+}
+
 /// The end of a file that is being made.
 #[derive(Debug)]
 pub struct ChunkWriter {
     table: TableNumber,
-    /// Where `current` begins in the file.
+    /// Where `current` begins in the file: a page.
     offset: u64,
     current: Vec<u8>,
     ready: VecDeque<Chunk>,
@@ -53,6 +69,12 @@ impl ChunkWriter {
         self.offset + self.current.len() as u64
     }
 
+    /// How much of the last page is taken.
+    #[inline]
+    pub fn end_in_page(&self) -> usize {
+        self.current.len() % PAGE_BYTES
+    }
+
     /// The next chunk that is complete.
     pub fn take(&mut self) -> Option<Chunk> {
         self.ready.pop_front()
@@ -60,8 +82,21 @@ impl ChunkWriter {
 
     /// Completes the chunk that has been begun.
     pub fn close(&mut self) {
-        if !self.current.is_empty() {
-            let bytes = core::mem::take(&mut self.current);
+        assert_eq!(self.end_in_page(), 0, "a chunk is whole pages");
+        self.close_pages();
+    }
+
+    /// Completes the chunk as far as its pages are whole; the next one begins with the rest.
+    fn close_pages(&mut self) {
+        let rest = self.current.len() - self.end_in_page();
+        if rest > 0 {
+            let mut next = Vec::new();
+            if rest < self.current.len() {
+                next.reserve_exact(self.chunk_bytes);
+                next.extend_from_slice(&self.current[rest..]);
+                self.current.truncate(rest);
+            }
+            let bytes = core::mem::replace(&mut self.current, next);
             let offset = self.offset;
             self.offset += bytes.len() as u64;
             self.ready.push_back(Chunk { offset, bytes });
@@ -71,7 +106,7 @@ impl ChunkWriter {
     /// Makes room for so many bytes in one piece, if that is not more than a chunk.
     fn reserve(&mut self, bytes: usize) {
         if self.current.len() + bytes > self.chunk_bytes {
-            self.close();
+            self.close_pages();
         }
         if self.current.capacity() == 0 {
             self.current.reserve_exact(self.chunk_bytes.max(bytes));
@@ -79,36 +114,42 @@ impl ChunkWriter {
     }
 
     /// Appends a block. `append_body` adds the packed body (at most `stored_max` bytes, no more than
-    /// a chunk has room for) to the bytes. Returns the block's pages.
+    /// a chunk has room for) to the bytes. Returns the block's units.
     pub fn block(
         &mut self,
         packing: u8,
         raw_bytes: usize,
         stored_max: usize,
+        end: End,
         append_body: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
-        self.reserve(pages_for(BLOCK_HEADER_BYTES + stored_max) * PAGE_BYTES);
+        self.reserve(BLOCK_HEADER_BYTES + stored_max + PAGE_BYTES);
         let offset = self.end();
         let begin = self.current.len();
         self.current.extend_from_slice(&[0; BLOCK_HEADER_BYTES]);
         append_body(&mut self.current);
         let stored = self.current.len() - begin - BLOCK_HEADER_BYTES;
         assert!(stored <= stored_max, "a body longer than was said");
-        let pages = pages_for(BLOCK_HEADER_BYTES + stored);
-        self.current.resize(begin + pages * PAGE_BYTES, 0);
+        let bytes = BLOCK_HEADER_BYTES + stored;
+        let length = match end == End::OfPage || is_padded(begin + bytes, bytes) {
+            true => (begin + bytes).next_multiple_of(PAGE_BYTES) - begin,
+            false => units_for(bytes) * UNIT_BYTES,
+        };
+        self.current.resize(begin + length, 0);
         let block = &mut self.current[begin..];
         block[..BLOCK_HEADER_BYTES].copy_from_slice(&header(packing, stored, raw_bytes));
         let crc = checksum(self.table, offset, &[&block[4..]]);
         block[..4].copy_from_slice(&crc.to_le_bytes());
-        pages
+        length / UNIT_BYTES
     }
 
-    /// Appends a raw block of any length whose body comes in two parts, cut where chunks end.
+    /// Appends a raw block of any length whose body comes in two parts, cut where chunks end. It is
+    /// padded to the end of its last page.
     pub fn large_block(&mut self, head: &[u8], value: &[u8]) -> usize {
         const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
         let stored = head.len() + value.len();
-        let pages = pages_for(BLOCK_HEADER_BYTES + stored);
-        let padding = &ZEROS[..pages * PAGE_BYTES - BLOCK_HEADER_BYTES - stored];
+        let end = self.end_in_page() + BLOCK_HEADER_BYTES + stored;
+        let padding = &ZEROS[..end.next_multiple_of(PAGE_BYTES) - end];
         let mut header = header(PACKING_RAW, stored, stored);
         let parts = [&header[4..], head, value, padding];
         let crc = checksum(self.table, self.end(), &parts);
@@ -121,7 +162,7 @@ impl ChunkWriter {
                 part = &part[room..];
             }
         }
-        pages
+        (BLOCK_HEADER_BYTES + stored + padding.len()) / UNIT_BYTES
     }
 
     /// Appends one chunk of a section.

@@ -25,7 +25,7 @@ use crate::table::section::Place;
 use crate::table::{Corrupt, TableMeta};
 
 const MAGIC: [u8; 13] = *b"coracle table";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What the last page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

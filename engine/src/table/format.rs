@@ -1,7 +1,7 @@
 //! The bytes of a table file: constants, checksums, and fields read from bytes that nobody trusts.
 //!
 //! ```text
-//! 0             data blocks        each a whole number of pages
+//! 0             data blocks        one behind the other; the last one ends a page
 //! tail_offset   range tombstones   a section; none: no pages
 //!               filter             a section; no records: no pages
 //!               index              a section; begins with the table's range
@@ -11,13 +11,18 @@
 //!           payload … zeros … | crc u32          the last four bytes of each chunk;
 //!                                                a whole chunk has 60 zeros before its crc
 //!
-//! block     0   crc u32         of everything behind it up to the block's last page's end
+//! block     0   crc u32         of everything behind it up to the block's end
 //!           4   packing u8      0 raw, 1 LZ4
 //!           5   zeros [3]
 //!           8   stored u32      bytes that follow at 16
 //!           12  raw u32         how many they are once unpacked
-//!           16  body, packed; zeros up to the next page        (the body: see `block`)
+//!           16  body, packed; zeros up to a multiple of 8, or up to the next page
+//!                                                             (the body: see `block`)
 //! ```
+//!
+//! A block is read with the pages that it touches. One that leaves little of its last page is padded, so
+//! that the next one begins a page: small records fill blocks of exactly one page. Large ones go on
+//! where the last block ended, or a good part of the file would be padding.
 //!
 //! Pages are 4 KiB. Numbers are little-endian. Every checksum also covers the table's number and the
 //! place in the file, so what a disk reads from the wrong place never verifies; and every byte of
@@ -54,9 +59,20 @@ pub const SECTION_CHUNK_PAYLOAD: usize = SECTION_CHUNK_BYTES - 64;
 const _: () = {
     assert!(SECTION_CHUNK_BYTES.is_multiple_of(PAGE_BYTES));
     assert!(CHUNK_BYTES_MAX.is_multiple_of(SECTION_CHUNK_BYTES));
-    assert!(BLOCK_BYTES_MAX.is_multiple_of(PAGE_BYTES));
-    assert!(BLOCK_BYTES_MAX <= CHUNK_BYTES_MAX);
+    assert!(PAGE_BYTES.is_multiple_of(UNIT_BYTES));
+    assert!(BLOCK_BYTES_MAX + 2 * PAGE_BYTES <= CHUNK_BYTES_MIN);
 };
+
+/// Blocks begin and end at multiples of so many bytes.
+pub const UNIT_BYTES: usize = 8;
+
+/// No block occupies more of the file: the largest body, and padding up to the next page.
+pub const BLOCK_STORED_MAX: usize = BLOCK_HEADER_BYTES + BODY_BYTES_MAX + PAGE_BYTES;
+
+/// How many units hold so many bytes.
+pub fn units_for(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT_BYTES)
+}
 
 /// How many whole pages hold so many bytes.
 pub fn pages_for(bytes: usize) -> usize {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! payload   start length u16 | limit length u16 | start | limit       the table's range
-//!           blocks u32, then each: pages u16 | fence length u16 | fence
+//!           blocks u32, then each: units of 8 bytes u32 | fence length u16 | fence
 //! ```
 //!
 //! In memory the fences' common beginning is cut off and the eight bytes behind it stand in an array
@@ -18,13 +18,13 @@ use core::cmp::Ordering;
 use crate::effect::TableNumber;
 use crate::record::{KEY_BYTES_MAX, KeyRange};
 use crate::table::Corrupt;
-use crate::table::format::{Fields, PAGE_BYTES, eight_bytes, shared_bytes};
+use crate::table::format::{BLOCK_STORED_MAX, Fields, UNIT_BYTES, eight_bytes, shared_bytes};
 
 /// The index of a table in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    /// Where each block begins, in pages, and where the last one ends.
-    pages: Vec<u32>,
+    /// Where each block begins, in units, and where the last one ends.
+    units: Vec<u32>,
     /// Bytes that all fences but the first begin with.
     common: Vec<u8>,
     /// Of each fence but the first: the eight bytes behind the common ones.
@@ -38,25 +38,33 @@ impl Index {
     /// How many blocks there are.
     #[inline]
     pub fn blocks(&self) -> u32 {
-        self.pages.len().saturating_sub(1) as u32
+        self.units.len().saturating_sub(1) as u32
     }
 
     /// Where in the file a block begins.
     #[inline]
     pub fn offset(&self, block: u32) -> u64 {
-        u64::from(self.pages[block as usize]) * PAGE_BYTES as u64
+        u64::from(self.units[block as usize]) * UNIT_BYTES as u64
     }
 
     /// How many bytes of the file a block occupies.
     #[inline]
     pub fn stored_bytes(&self, block: u32) -> u32 {
         let block = block as usize;
-        (self.pages[block + 1] - self.pages[block]) * PAGE_BYTES as u32
+        (self.units[block + 1] - self.units[block]) * UNIT_BYTES as u32
     }
 
     /// Where the data blocks end.
     pub fn data_bytes(&self) -> u64 {
-        u64::from(self.pages.last().copied().unwrap_or(0)) * PAGE_BYTES as u64
+        u64::from(self.units.last().copied().unwrap_or(0)) * UNIT_BYTES as u64
+    }
+
+    /// How many blocks from this one on end within so many bytes behind its beginning; at least one.
+    pub fn blocks_within(&self, block: u32, bytes: u64) -> u32 {
+        let limit = self.offset(block) + bytes;
+        let ends = &self.units[block as usize + 1..];
+        let within = ends.partition_point(|end| u64::from(*end) * UNIT_BYTES as u64 <= limit);
+        within.max(1) as u32
     }
 
     /// A block's fence.
@@ -119,7 +127,7 @@ impl Index {
 
     /// How many bytes of memory it occupies.
     pub fn memory_bytes(&self) -> usize {
-        self.pages.capacity() * 4
+        self.units.capacity() * 4
             + self.heads.capacity() * 8
             + self.ends.capacity() * 4
             + self.fences.capacity()
@@ -129,6 +137,12 @@ impl Index {
 
 /// What the payload is too short for.
 const CUT_OFF: &str = "the index is cut off";
+
+/// What the payload says of a block, at least.
+const ENTRY_BYTES_MIN: usize = 4 + 2;
+
+/// No block is longer.
+const UNITS_MAX: u32 = (BLOCK_STORED_MAX / UNIT_BYTES) as u32;
 
 /// So many blocks are read in one call.
 const BLOCKS_AT_ONCE: usize = 4096;
@@ -163,15 +177,17 @@ impl IndexOpening {
             return Err(fields.corrupt("the range is empty"));
         }
         let blocks = fields.u32(CUT_OFF)? as usize;
-        if blocks > fields.left() / 4 {
+        if blocks > fields.left() / ENTRY_BYTES_MIN {
             return Err(fields.corrupt("more blocks than the index has room for"));
         }
         let mut index = Index::default();
-        index.pages.reserve_exact(blocks + 1);
-        index.pages.push(0);
+        index.units.reserve_exact(blocks + 1);
+        index.units.push(0);
         index.heads.reserve_exact(blocks.saturating_sub(1));
         index.ends.reserve_exact(blocks.saturating_sub(1));
-        index.fences.reserve_exact(fields.left() - 4 * blocks);
+        index
+            .fences
+            .reserve_exact(fields.left() - ENTRY_BYTES_MIN * blocks);
         Ok(IndexOpening {
             at: payload.len() - fields.left(),
             payload,
@@ -202,9 +218,9 @@ impl IndexOpening {
         let index = &mut self.index;
         let unread = self.offset + self.at as u64;
         let mut fields = Fields::new(&self.payload[self.at..], self.table, unread);
-        let mut page = *index.pages.last().expect("the first block's");
+        let mut end = *index.units.last().expect("the first block's");
         for block in self.read..self.blocks.min(self.read + BLOCKS_AT_ONCE) {
-            let pages = fields.u16(CUT_OFF)?;
+            let units = fields.u32(CUT_OFF)?;
             let fence_bytes = usize::from(fields.u16(CUT_OFF)?);
             let fence = fields.take(fence_bytes, CUT_OFF)?;
             if fence_bytes > KEY_BYTES_MAX || (block == 0) != fence.is_empty() {
@@ -213,11 +229,11 @@ impl IndexOpening {
             if block > 0 && fence <= index.fence(block as u32 - 1) {
                 return Err(fields.corrupt("fences are out of order"));
             }
-            page = match page.checked_add(u32::from(pages)) {
-                Some(next) if pages > 0 => next,
+            end = match end.checked_add(units) {
+                Some(next) if (1..=UNITS_MAX).contains(&units) => next,
                 _ => return Err(fields.corrupt("a block of an impossible length")),
             };
-            index.pages.push(page);
+            index.units.push(end);
             if block > 0 {
                 index.fences.extend_from_slice(fence);
                 index.ends.push(index.fences.len() as u32);
@@ -263,13 +279,14 @@ pub struct IndexBuilder {
 
 impl IndexBuilder {
     /// A block was written; `before` is the last key of the one before, if any.
-    pub fn add(&mut self, pages: usize, before: Option<&[u8]>, first: &[u8]) {
+    pub fn add(&mut self, units: usize, before: Option<&[u8]>, first: &[u8]) {
         let fence = match before {
             None => &[],
             Some(before) => &first[..=shared_bytes(before, first)],
         };
-        let pages = u16::try_from(pages).expect("a block has fewer than 65536 pages");
-        self.entries.extend_from_slice(&pages.to_le_bytes());
+        let units = u32::try_from(units).expect("a block is a MiB and a little");
+        assert!((1..=UNITS_MAX).contains(&units), "a block's length");
+        self.entries.extend_from_slice(&units.to_le_bytes());
         self.entries
             .extend_from_slice(&(fence.len() as u16).to_le_bytes());
         self.entries.extend_from_slice(fence);

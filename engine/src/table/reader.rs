@@ -23,7 +23,7 @@ pub struct BlockRef {
     pub number: u32,
     /// Where in the file.
     pub offset: u64,
-    /// How many bytes: whole pages.
+    /// How many bytes.
     pub length: u32,
     /// Where the cache keeps the table's blocks.
     pub(crate) cache_slot: Option<u32>,

@@ -35,6 +35,7 @@ pub struct Bench<'a> {
     settings: &'a Settings,
     root: PathBuf,
     sides: Vec<Side>,
+    copies: Side,
     bare: Side,
     none: Side,
     report: &'a mut Report,
@@ -66,12 +67,12 @@ impl Drop for Prepared {
 }
 
 impl<'a> Bench<'a> {
-    /// Over some sides; `root` is an empty directory, `bare` and `none` show what is possible.
+    /// Over some sides; `root` is an empty directory, `copies`, `bare` and `none` show what is possible.
     pub fn new(
         settings: &'a Settings,
         root: &Path,
         sides: Vec<Side>,
-        (bare, none): (Side, Side),
+        (copies, bare, none): (Side, Side, Side),
         report: &'a mut Report,
     ) -> Self {
         let root = root.into();
@@ -79,6 +80,7 @@ impl<'a> Bench<'a> {
             settings,
             root,
             sides,
+            copies,
             bare,
             none,
             report,
@@ -153,9 +155,8 @@ impl<'a> Bench<'a> {
         let once = |until| put(Sequence::each_once(keys), values, keys, 1, until);
         let load = [once(Until::Flushed), once(Until::Flushed)];
         let options = self.in_memory();
-        self.fresh("apply new keys", values, options, &load, |_round| {
-            once(Until::Applied)
-        });
+        let work = |_round| once(Until::Applied);
+        self.fresh_beside(true, "apply new keys", values, options, &load, work);
         self.want("apply new keys", values, Wanted::AtLeast(5.0));
     }
 
@@ -351,6 +352,19 @@ impl<'a> Bench<'a> {
         load: &[Work<'w>],
         work: impl Fn(usize) -> Work<'w>,
     ) {
+        self.fresh_beside(false, name, values, options, load, work);
+    }
+
+    /// The same, beside bare copies if wanted.
+    fn fresh_beside<'w>(
+        &mut self,
+        copies: bool,
+        name: &str,
+        values: &Values,
+        options: Options,
+        load: &[Work<'w>],
+        work: impl Fn(usize) -> Work<'w>,
+    ) {
         if !self.settings.wants(&cell_name(name, values)) {
             return;
         }
@@ -359,7 +373,8 @@ impl<'a> Bench<'a> {
             Work::Put { sequence, .. } => sequence.count() * (values.length() as u64 + 16),
             _ => unreachable!("fresh stores are for puts"),
         };
-        let runners = self.sides.iter().map(|side| -> Runner<'_> {
+        let sides = self.sides.iter().chain(copies.then_some(&self.copies));
+        let runners = sides.map(|side| -> Runner<'_> {
             let run = |round: usize| {
                 let mut number = opened.get();
                 let mut store = open(side, &mut number, &root, &options);

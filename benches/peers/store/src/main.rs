@@ -7,6 +7,7 @@
 
 mod bare; // the ceiling of uncached gets
 mod cells; // what is measured
+mod copies; // the ceiling of puts of new keys
 mod executor; // where ours and the ceiling run
 mod files; // what the disk sees
 mod keys; // keys, their order, values
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         &settings,
         &root,
         sides,
-        (bare::SIDE, none::SIDE),
+        (copies::SIDE, bare::SIDE, none::SIDE),
         &mut report,
     );
     for &value_bytes in &settings.values {

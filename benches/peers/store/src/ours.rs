@@ -38,6 +38,10 @@ const TURN_BYTES: usize = 32 << 10;
 /// are merged: fewer bytes written, more on disk.
 const STEPS_PER_TURN: u32 = 2;
 
+/// What is new is handed to the kernel in its turn; otherwise every so many turns see what is done.
+/// Each look costs the executor a timer and a call of the kernel.
+const TURNS_PER_LOOK: u32 = 4;
+
 struct Ours {
     store: Engine,
     disk: StoreDisk,
@@ -45,6 +49,7 @@ struct Ours {
     /// Thread CPU of single steps that did something.
     steps: Recorder,
     bytes_until_turn: usize,
+    turns_since_look: u32,
 }
 
 fn open(path: &Path, options: &Options) -> Box<dyn Opened> {
@@ -94,24 +99,25 @@ impl Ours {
             effects,
             steps: Recorder::default(),
             bytes_until_turn: 0,
+            turns_since_look: 0,
         }
     }
 
-    /// Takes what has been done, and begins what is to be done; says whether there was anything.
-    fn exchange(&mut self) -> bool {
-        let mut any = false;
+    /// Takes what has been done, and begins what is to be done; says whether there was either.
+    fn exchange(&mut self) -> (bool, bool) {
+        let mut done = false;
         while let Some(finished) = self.disk.pop() {
-            any = true;
+            done = true;
             self.store.complete(finished.completion());
         }
         self.store.flush_effects(&mut self.effects);
-        any |= !self.effects.is_empty();
+        let begun = !self.effects.is_empty();
         for effect in self.effects.drain(..) {
             self.disk.start(effect);
         }
         drop(self.store.take_events());
         assert_eq!(self.store.stopped(), None, "the store has stopped");
-        any
+        (done, begun)
     }
 
     /// Some background work; says whether there was any.
@@ -128,8 +134,11 @@ impl Ours {
 
     async fn turn(&mut self) {
         self.work(STEPS_PER_TURN);
-        self.exchange();
-        if self.disk.under_way() > 0 {
+        let (_, begun) = self.exchange();
+        self.turns_since_look += 1;
+        let looks = begun || self.turns_since_look >= TURNS_PER_LOOK;
+        if looks && self.disk.under_way() > 0 {
+            self.turns_since_look = 0;
             submit_now().await;
         }
         // As a shard slows its proposals: the writer waits for the background, now and then or often.
@@ -149,7 +158,8 @@ impl Ours {
     /// Background work and nothing else; says whether anything is left to do or to wait for.
     async fn background(&mut self) -> bool {
         let worked = self.work(8);
-        let worked = self.exchange() | worked;
+        let (done, begun) = self.exchange();
+        let worked = worked || done || begun;
         match (worked, self.disk.under_way()) {
             (true, 0) => {}
             (true, _) => submit_now().await,
