@@ -56,6 +56,9 @@ mod settle; // where the records of a batch went
 pub mod fetch; // entries that left the cache
 pub mod purge; // which segments may go
 pub mod recover; // bytes to a log, or a verdict
+mod heads; // the first blocks of all files
+mod scan; // a file that is read from its start
+mod replay; // records of an accepted batch, back in their regions
 pub mod dump; // one segment, alone
 
 pub use effect::Effect;

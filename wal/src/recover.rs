@@ -18,18 +18,17 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
-use crate::batch::{Batch, Found};
+use crate::batch::Batch;
 use crate::effect::Effect;
 use crate::error::Corrupt;
 use crate::header::{Header, Live, OPEN};
+use crate::heads::Heads;
 use crate::ids::{LogId, Lsn, Sequence, Slot};
 use crate::limits::{BLOCK_BYTES, Limits};
-use crate::log::{Log, Opening, Segment, low_bits};
+use crate::log::{Log, Opening, Segment};
 use crate::mutant::Mutant;
 use crate::pool::Pool;
-use crate::region::{Place, State};
+use crate::scan::Scan;
 
 /// One read is no longer than this.
 const PIECE_BYTES: u32 = 1 << 20;
@@ -70,25 +69,6 @@ struct Cut {
     why: &'static str,
 }
 
-/// A file being read from its start.
-#[derive(Debug)]
-struct Scan {
-    slot: Slot,
-    /// What the newest header says of it; none for a file that is only searched.
-    live: Option<Live>,
-    /// What was fed and is not dealt with yet, a little more at most.
-    buffer: Vec<u8>,
-    /// Where in the file the buffer begins.
-    base: usize,
-    issued: u32,
-    fed: u32,
-    /// Everything before is accepted, or searched.
-    at: usize,
-    done: bool,
-    /// Why a listed segment is not there.
-    bad: Option<&'static str>,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
     Heads,
@@ -103,7 +83,7 @@ pub struct Recovery {
     log: Log,
     stage: Stage,
     slots: Vec<(Slot, u64)>,
-    heads: Vec<(Slot, Result<Header, &'static str>, bool)>,
+    heads: Heads,
     wanted: VecDeque<Need>,
     heads_issued: usize,
     newest: Option<Header>,
@@ -130,7 +110,7 @@ impl Recovery {
             log,
             stage: Stage::Heads,
             slots,
-            heads: Vec::new(),
+            heads: Heads::default(),
             wanted: VecDeque::new(),
             heads_issued: 0,
             newest: None,
@@ -205,122 +185,49 @@ impl Recovery {
             "reads are fed in the order they were wanted"
         );
         match self.stage {
-            Stage::Heads => self.feed_head(need, bytes),
+            Stage::Heads => {
+                self.heads.add(need.slot, bytes);
+                match self.heads.len() == self.slots.len() {
+                    true => self.choose(),
+                    false => Ok(()),
+                }
+            }
             Stage::Segments => {
-                self.feed_piece(need, bytes);
+                let scan = self.scans.iter_mut().find(|scan| scan.slot == need.slot);
+                if let Some(scan) = scan.filter(|scan| !scan.done) {
+                    if scan.buffer.capacity() == 0 {
+                        scan.buffer = self.spare.pop().unwrap_or_default();
+                    }
+                    scan.feed(need, bytes, self.limits.segment_bytes);
+                }
                 self.advance()
             }
             Stage::Finished => Ok(()),
         }
     }
 
-    fn feed_head(&mut self, need: Need, bytes: &[u8]) -> Result<(), Corrupt> {
-        let header = Header::decode(bytes).and_then(|header| {
-            if header.slot == need.slot {
-                Ok(header)
-            } else {
-                Err("the header is of another file")
-            }
-        });
-        let blank = bytes.iter().all(|byte| *byte == 0);
-        self.heads.push((need.slot, header, blank));
-        if self.heads.len() == self.slots.len() {
-            self.choose()
-        } else {
-            Ok(())
-        }
-    }
-
     /// All headers are there: which one counts, and what to read.
     fn choose(&mut self) -> Result<(), Corrupt> {
-        let mut newest: Option<Header> = None;
-        for (slot, header, _) in &self.heads {
-            let Ok(header) = header else { continue };
-            let why = if header.log != self.log.id {
-                Some("the file belongs to another log")
-            } else if header.segment_bytes != self.limits.segment_bytes {
-                Some("the log has segments of another size")
-            } else {
-                None
-            };
-            if let Some(why) = why {
-                let (segment, lsn) = (header.sequence, header.first);
-                return Err(Corrupt {
-                    slot: *slot,
-                    segment,
-                    offset: 0,
-                    lsn,
-                    why,
-                });
-            }
-            let newer = |other: &Header| {
-                (header.opening, header.sequence) > (other.opening, other.sequence)
-            };
-            if newest.as_ref().is_none_or(newer) {
-                newest = Some(header.clone());
-            }
-        }
+        let newest = self.heads.newest(self.log.id, &self.limits)?;
         if let Some(header) = &newest {
-            self.check_lengths(header)?;
+            self.heads
+                .check_lengths(header, &self.slots, &self.limits)?;
             self.evidence = header.durable;
             for live in &header.live {
-                let bad = self.check_listed(live).err();
-                self.scans.push_back(Scan {
-                    bad,
-                    ..Scan::new(live.slot, Some(*live))
-                });
+                let mut scan = Scan::new(live.slot, Some(*live));
+                scan.bad = self.heads.check_listed(live).err();
+                self.scans.push_back(scan);
             }
         }
-        for (slot, header, blank) in &self.heads {
-            let listed = self.scans.iter().any(|scan| scan.slot == *slot);
-            if header.is_err() && !blank && !listed {
-                self.scans.push_back(Scan::new(*slot, None));
+        for slot in self.heads.damaged() {
+            if !self.scans.iter().any(|scan| scan.slot == slot) {
+                self.scans.push_back(Scan::new(slot, None));
             }
         }
         self.newest = newest;
         self.stage = Stage::Segments;
         self.start_segment()?;
         self.advance()
-    }
-
-    /// A file is as long as a segment before its first header is written: one that is shorter was cut off,
-    /// and what it held may have left no other trace.
-    fn check_lengths(&self, newest: &Header) -> Result<(), Corrupt> {
-        for live in &newest.live {
-            let has_header = |head: &&(Slot, Result<Header, &'static str>, bool)| {
-                head.0 == live.slot && head.1.as_ref().is_ok_and(|own| own.first == live.first)
-            };
-            if !self.heads.iter().any(|head| has_header(&head)) {
-                continue;
-            }
-            let length = self.slots.iter().find(|(slot, _)| *slot == live.slot);
-            let length = length.map_or(0, |(_, length)| *length);
-            if length < u64::from(self.limits.segment_bytes) {
-                return Err(Corrupt {
-                    slot: live.slot,
-                    segment: live.sequence,
-                    offset: length as u32,
-                    lsn: live.first,
-                    why: "the file is shorter than a segment",
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a listed segment is there and says of itself what the list says. If not, its header may
-    /// have been in flight together with the one that lists it; the evidence decides.
-    fn check_listed(&self, live: &Live) -> Result<(), &'static str> {
-        let head = self.heads.iter().find(|(slot, _, _)| *slot == live.slot);
-        let (_, header, _) = head.ok_or("the file of a live segment is missing")?;
-        let header = header.as_ref().map_err(|why| *why)?;
-        let same = (header.sequence, header.opening, header.first)
-            == (live.sequence, live.opening, live.first);
-        if same {
-            Ok(())
-        } else {
-            Err("the file of a live segment holds another one")
-        }
     }
 
     /// The next segment's own header says where its chain begins.
@@ -334,11 +241,10 @@ impl Recovery {
             return Ok(());
         };
         let (live, bad) = (*live, *bad);
-        let head = self.heads.iter().find(|(slot, _, _)| *slot == live.slot);
+        let head = self.heads.of(live.slot);
         if head.is_none() {
             let scan = self.scans.front_mut().expect("looked at above");
-            scan.issued = self.limits.segment_bytes;
-            scan.fed = self.limits.segment_bytes;
+            scan.end(self.limits.segment_bytes);
         }
         self.log.segments.push_back(Segment {
             sequence: live.sequence,
@@ -363,36 +269,12 @@ impl Recovery {
                 lsn,
                 why,
             });
-        } else if let Some((_, Ok(header), _)) = head {
+        } else if let Some(Ok(header)) = head {
             // What was purged between two live segments leaves a gap that the list accounts for.
             self.accepted = Lsn(live.first.0 - 1);
             self.checksum = header.previous;
         }
         Ok(())
-    }
-
-    fn feed_piece(&mut self, need: Need, bytes: &[u8]) {
-        let Some(scan) = self.scans.iter_mut().find(|scan| scan.slot == need.slot) else {
-            return;
-        };
-        if scan.done {
-            return;
-        }
-        debug_assert_eq!(scan.fed, need.offset);
-        if scan.buffer.capacity() == 0 {
-            scan.buffer = self.spare.pop().unwrap_or_default();
-        }
-        scan.forget_consumed();
-        let bytes = &bytes[..bytes.len().min(need.len as usize)];
-        scan.buffer.extend_from_slice(bytes);
-        scan.fed = need.offset + need.len;
-        if bytes.len() < need.len as usize {
-            // The file ends here: nothing more can come of it.
-            scan.buffer
-                .truncate(scan.buffer.len() / BLOCK_BYTES * BLOCK_BYTES);
-            scan.issued = self.limits.segment_bytes;
-            scan.fed = self.limits.segment_bytes;
-        }
     }
 
     /// Goes on from its place in the first scan, and to the next when it is done.
@@ -441,7 +323,10 @@ impl Recovery {
             let why = match Batch::decode(rest) {
                 Ok(batch) => match self.out_of_place(&batch, &live, scan.at) {
                     None => {
-                        self.take(&batch, &live, scan.at as u32);
+                        self.accepted = batch.position.lsn;
+                        self.checksum = batch.checksum;
+                        self.evidence = self.evidence.max(batch.position.durable);
+                        self.log.replay(&batch, &live, scan.at as u32);
                         scan.at += batch.len as usize;
                         continue;
                     }
@@ -473,77 +358,6 @@ impl Recovery {
         } else {
             None
         }
-    }
-
-    /// Puts the records of an accepted batch where they belong.
-    fn take(&mut self, batch: &Batch<'_>, live: &Live, at: u32) {
-        self.accepted = batch.position.lsn;
-        self.checksum = batch.checksum;
-        self.evidence = self.evidence.max(batch.position.durable);
-        let segment = low_bits(live.sequence);
-        let log = &mut self.log;
-        let (mut records, mut ordered) = (0, 0);
-        batch.for_each(|found| {
-            records += 1;
-            ordered += match found {
-                Found::Entry { .. } => 1,
-                Found::HardState { .. } => 0,
-                Found::Meta { flags, .. } => u64::from(flags != 0),
-            };
-            match found {
-                Found::Entry {
-                    region,
-                    index,
-                    term,
-                    payload,
-                    at: within,
-                    checksum,
-                } => {
-                    let place = log.regions.enter(region) as usize;
-                    let known = &mut log.regions[place];
-                    if index > known.last() + 1 || index <= known.floor {
-                        // What lay between, or before a run that this one replaces, was purged; the
-                        // truncation that allowed it comes later.
-                        let truncated = known.truncated;
-                        known.reset((index - 1, 0));
-                        known.truncated = truncated;
-                    } else if index <= known.last() {
-                        known.cut_tail(index);
-                    }
-                    let len = payload.len() as u32;
-                    known.grow();
-                    known.push(
-                        term,
-                        Place {
-                            segment,
-                            offset: at + within,
-                            len,
-                            checksum,
-                        },
-                    );
-                }
-                Found::HardState { region, payload } => {
-                    let place = log.regions.enter(region) as usize;
-                    let payload = Bytes::copy_from_slice(payload);
-                    log.regions[place].hard_state = Some(State { payload, segment });
-                }
-                Found::Meta {
-                    region,
-                    flags,
-                    truncated,
-                    payload,
-                } => {
-                    let place = log.regions.enter(region);
-                    let payload = Bytes::copy_from_slice(payload);
-                    log.regions[place as usize].meta = Some(State { payload, segment });
-                    log.apply_meta(place, flags, truncated);
-                }
-            }
-        });
-        let segment = log.segments.back_mut().expect("the segment being read");
-        segment.last = self.accepted;
-        segment.records += records;
-        segment.ordered += ordered;
     }
 
     /// Looks for batches behind the cut, or in a file whose header is damaged: what they say was
@@ -682,35 +496,5 @@ impl Recovery {
             Opening::Syncing(syncing)
         };
         (log, verdict)
-    }
-}
-
-impl Scan {
-    /// What was fed behind the place that was reached.
-    fn rest(&self) -> &[u8] {
-        self.buffer.get(self.at - self.base..).unwrap_or_default()
-    }
-
-    /// Drops what lies before that place, once it is worth moving the rest.
-    fn forget_consumed(&mut self) {
-        let consumed = (self.at - self.base).min(self.buffer.len());
-        if consumed >= self.buffer.len() / 2 {
-            self.buffer.drain(..consumed);
-            self.base += consumed;
-        }
-    }
-
-    fn new(slot: Slot, live: Option<Live>) -> Scan {
-        Scan {
-            slot,
-            live,
-            buffer: Vec::new(),
-            base: 0,
-            issued: 0,
-            fed: 0,
-            at: 0,
-            done: false,
-            bad: None,
-        }
     }
 }

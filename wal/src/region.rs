@@ -17,6 +17,9 @@ use crate::ids::RegionId;
 /// The segment of a record that is not in a sealed batch yet: newer than any.
 pub(crate) const UNSEALED: u32 = u32::MAX;
 
+/// Room for so many places, or runs of terms, is never given back.
+const ROOM_MIN: usize = 64;
+
 /// Where one entry lies: sixteen bytes for each logged entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -161,9 +164,9 @@ impl Region {
     /// checkpointed was of the entries that go: of what comes next it says nothing.
     pub fn reset(&mut self, truncated: (u64, u64)) -> u64 {
         let freed = self.cache.iter().map(cached_bytes).sum();
-        self.cache.clear();
-        self.places.clear();
-        self.terms.clear();
+        self.cache = VecDeque::new();
+        self.places = VecDeque::new();
+        self.terms = VecDeque::new();
         self.truncated = truncated;
         self.floor = truncated.0;
         self.last = truncated.0;
@@ -190,7 +193,20 @@ impl Region {
         while self.terms.len() > 1 && self.terms[1].0 <= self.floor + 1 {
             self.terms.pop_front();
         }
+        self.shrink();
         freed
+    }
+
+    /// Gives back room of which three quarters are empty: ten thousand idle regions would otherwise keep
+    /// that of their busiest time. What is moved is less than what was forgotten since the last time.
+    fn shrink(&mut self) {
+        let (places, terms) = (&mut self.places, &mut self.terms);
+        if places.capacity() > ROOM_MIN && places.len() <= places.capacity() / 4 {
+            places.shrink_to((2 * places.len()).max(ROOM_MIN));
+        }
+        if terms.capacity() > ROOM_MIN && terms.len() <= terms.capacity() / 4 {
+            terms.shrink_to((2 * terms.len()).max(ROOM_MIN));
+        }
     }
 
     /// Forgets the oldest payloads up to the index until so many bytes are free; returns how many are.

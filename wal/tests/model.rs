@@ -276,6 +276,19 @@ fn entries_outside_the_cache_are_small() {
     let per_entry = world.log.memory_bytes() as f64 / 20_000.0;
     println!("{per_entry:.1} bytes of memory for each entry");
     assert!(per_entry <= 32.0, "{per_entry} bytes for each entry");
+
+    // What raft and a replay have let go of gives its memory back.
+    world.log.checkpointed(region, 19_900);
+    let meta = MetaRecord {
+        truncated: (19_900, 19),
+        reset: false,
+        tombstone: false,
+        payload: Bytes::new(),
+    };
+    world.log.set_meta(region, meta).expect("room");
+    world.settle().expect("no cut");
+    let left = world.log.memory_bytes();
+    assert!(left <= 8 << 10, "{left} bytes for a hundred entries");
 }
 
 /// What a turn has appended is known before its batch has a place, and can be replaced and truncated.
