@@ -52,7 +52,7 @@ impl Store {
         let tombstones: Vec<_> = tombstones
             .map(|(start, limit, seq)| (KeyRange::new(start, limit), seq))
             .collect();
-        let mut cursor = memtable.cursor(Seq::MAX);
+        let mut cursor = memtable.cursor(Seq::MAX).touching();
         cursor.seek(memtable, &[]);
         let (compress, table_bytes) = (self.options.compress, self.options.table_bytes);
         self.flush = Some(FlushJob {

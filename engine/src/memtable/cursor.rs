@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::memtable::Memtable;
+use crate::memtable::arena::Arena;
 use crate::memtable::order::{Key, Run, before, compare, prefix_of};
 use crate::record::{Record, Seq};
 
@@ -17,6 +18,15 @@ struct Lane {
     at: usize,
 }
 
+impl Lane {
+    /// Has the processor fetch what its next records begin with, all at once.
+    fn touch(&self, arena: &Arena) {
+        let next = &self.run[self.at..self.run.len().min(self.at + TOUCHED_KEYS)];
+        let heads = next.iter().map(|key| arena.head(key.slot));
+        core::hint::black_box(heads.fold(0, core::ops::BitXor::bitxor));
+    }
+}
+
 /// A position in a memtable.
 #[derive(Debug)]
 pub struct MemtableCursor {
@@ -25,7 +35,11 @@ pub struct MemtableCursor {
     heap: Vec<u32>,
     at: Seq,
     reverse: bool,
+    touches: bool,
 }
+
+/// A cursor that reads everything touches so many keys at once.
+const TOUCHED_KEYS: usize = 16;
 
 impl MemtableCursor {
     pub(crate) fn new(runs: &[Run], at: Seq) -> MemtableCursor {
@@ -41,7 +55,15 @@ impl MemtableCursor {
             heap: Vec::new(),
             at,
             reverse: false,
+            touches: false,
         }
+    }
+
+    /// The same, for reading everything forward: in the order of keys, records lie anywhere, and each would be
+    /// waited for by itself. Some are looked at together before they are needed.
+    pub fn touching(mut self) -> MemtableCursor {
+        self.touches = true;
+        self
     }
 
     /// Goes to the first key at or behind `key`, walking forward from there.
@@ -74,6 +96,9 @@ impl MemtableCursor {
             if !used_up {
                 self.heap.push(number as u32);
             }
+        }
+        if self.touches {
+            self.lanes.iter().for_each(|lane| lane.touch(arena));
         }
         for node in (0..self.heap.len() / 2).rev() {
             self.sink(memtable, node);
@@ -114,6 +139,9 @@ impl MemtableCursor {
             lane.at == 0
         } else {
             lane.at += 1;
+            if self.touches && lane.at.is_multiple_of(TOUCHED_KEYS) {
+                lane.touch(&memtable.arena);
+            }
             lane.at == lane.run.len()
         };
         if used_up {

@@ -176,13 +176,15 @@ impl<'a> Bench<'a> {
         self.want("apply over known keys", values, Wanted::AtLeast(5.0));
     }
 
+    /// Into memtables whose memory has been used before, as well.
     fn apply_with_flush(&mut self, values: &Values) {
         let keys = self.pairs(values, 128);
         let options = Options {
             compaction: false,
             ..self.on_disk(64 * MEBIBYTE)
         };
-        self.fresh("apply with flush", values, options, &[], |round| {
+        let load = put(Sequence::each_once(keys), values, keys, 1, Until::Flushed);
+        self.fresh("apply with flush", values, options, &[load], |round| {
             let sequence = Sequence::random(keys, round as u64);
             put(sequence, values, keys * 2, 1, Until::Flushed)
         });
