@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use crate::cli::number::{core, whole};
 use crate::cli::{Exit, Failure};
 use crate::runtime::config::Config;
+use crate::runtime::failure;
 use crate::runtime::life::Event;
 use crate::runtime::node::Node;
 use crate::runtime::telling;
@@ -95,6 +96,7 @@ impl Settings {
 
 /// Runs a node.
 pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+    failure::end_on_panic();
     let config = settings.load()?;
     let _told = telling::begin(&config.telling)?;
     let mut signals = Signals::new([SIGTERM, SIGINT])

@@ -26,6 +26,19 @@ pub enum Exit {
     NoSpace = 16,
 }
 
+/// From now on a panic in any thread ends the process, whichever way the program was built: one shard less
+/// must not leave the others answering, and whoever watches over the process starts it again.
+pub fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        eprintln!(
+            "coracle: that is a bug, and this process ends; what was acknowledged is durable"
+        );
+        std::process::abort();
+    }));
+}
+
 /// What was wrong, and what would be right.
 #[derive(Clone, Debug)]
 pub struct Failure {

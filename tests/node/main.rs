@@ -11,5 +11,6 @@ mod commands;
 mod damage;
 mod lasting;
 mod pipelines;
+mod panics;
 mod process;
 mod refusals;
