@@ -17,7 +17,7 @@ use super::figures::count;
 use super::socket;
 
 /// How long nothing is accepted after an accept has failed, as where there are too many files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection may take to say what it speaks.
 const UNDECIDED: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Reply};
-use crate::process::{Node, wait_for};
+use crate::process::{Node, coracle_with_files, wait_for};
 
 /// What a node may hold beside what it held before.
 const MEMORY_MORE: u64 = 256 << 20;
@@ -302,6 +302,38 @@ fn there_are_only_so_many_connections() {
         node.client()
             .try_ask(&[b"PING"])
             .is_ok_and(|reply| reply == Reply::Line("PONG".into()))
+    });
+}
+
+/// Where a process may open no more files, connections wait, and whoever is there is served on; the log is not
+/// filled with the same line.
+#[test]
+fn without_files_left_connections_wait_quietly() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let node = Node::start_by(coracle_with_files(64), &data, &[], &[]);
+    let mut client = node.client();
+    assert!(client.set("a", b"1"));
+    let many: Vec<TcpStream> = (0..80).map(|_| connect(&node)).collect();
+    let refused = || node.told().matches("could not be accepted").count();
+    wait_for("an accept has failed", || refused() > 0);
+    let before = refused();
+    let begun = Instant::now();
+    for number in 0..2000 {
+        assert!(client.set(&format!("key-{number}"), b"1"));
+    }
+    let (more, tenths) = (
+        refused() - before,
+        begun.elapsed().as_millis() as usize / 100,
+    );
+    assert!(
+        more <= 2 * (tenths + 2),
+        "{more} lines in {tenths} tenths of a second"
+    );
+    drop(many);
+    wait_for("connections are accepted again", || {
+        let reply = node.client().try_ask(&[b"PING"]);
+        reply.is_ok_and(|reply| reply == Reply::Line("PONG".into()))
     });
 }
 

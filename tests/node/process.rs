@@ -27,7 +27,18 @@ static NEXT_CORE: AtomicUsize = AtomicUsize::new(0);
 
 /// The program with these arguments, and no settings from outside.
 pub fn coracle(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+    program(Command::new(env!("CARGO_BIN_EXE_coracle")), arguments)
+}
+
+/// The program where it may open so many files at the most, and no settings from outside.
+pub fn coracle_with_files(files: u32) -> Command {
+    let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited, env!("CARGO_BIN_EXE_coracle")]);
+    program(shell, &[])
+}
+
+fn program(mut command: Command, arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CORACLE_")) {
         command.env_remove(name);
     }
@@ -101,10 +112,20 @@ impl Node {
 
     /// The same, with settings in its environment.
     pub fn start_with(data: &Path, more: &[&str], settings: &[(&str, &str)]) -> Node {
+        Node::start_by(coracle(&[]), data, more, settings)
+    }
+
+    /// The same, by a command of one's own.
+    pub fn start_by(
+        mut command: Command,
+        data: &Path,
+        more: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Node {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let core = (NEXT_CORE.fetch_add(1, Ordering::Relaxed) % cores).to_string();
         let told = data.with_extension("told");
-        let mut command = coracle(&["start", "--data", data.to_str().expect("a path")]);
+        command.args(["start", "--data", data.to_str().expect("a path")]);
         if !more.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }

@@ -42,6 +42,11 @@ impl Side {
         self.sockets.listen(&self.ring, fd);
     }
 
+    /// Goes on taking connections at a listening socket, by its number.
+    pub fn accept_again(&self, place: u32) {
+        self.sockets.accept_again(&self.ring, place);
+    }
+
     /// Hands over what the turn asked for, and deals with what has completed. Whether anything has.
     pub fn look(&self, driver: &Rc<Driver>) -> bool {
         let mut done = self.done.take();

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use glommio::timer::Timer;
+
 use super::queue::{Done, Ring, What};
+use crate::runtime::client::ACCEPT_PAUSE;
 use crate::runtime::connection::Connection;
 use crate::runtime::driver::Driver;
 use crate::runtime::figures::count;
@@ -40,6 +43,12 @@ impl Sockets {
         listeners.push(fd);
     }
 
+    /// Goes on taking connections where the kernel has stopped doing so.
+    pub fn accept_again(&self, ring: &Ring, place: u32) {
+        let fd = self.listeners.borrow()[place as usize];
+        ring.accept(fd, place);
+    }
+
     /// Something has completed.
     pub fn complete(&self, driver: &Rc<Driver>, ring: &Ring, done: Done) {
         match done.what {
@@ -51,17 +60,27 @@ impl Sockets {
     }
 
     fn accepted(&self, driver: &Rc<Driver>, ring: &Ring, done: Done) {
-        if !done.more && !driver.draining.get() {
-            let fd = self.listeners.borrow()[done.place as usize];
-            ring.accept(fd, done.place);
-        }
         let fd = done.result;
         if fd < 0 {
             if fd != -libc::ECANCELED {
                 let error = std::io::Error::from_raw_os_error(-fd);
                 tracing::warn!(%error, "a connection could not be accepted");
             }
+            if !done.more {
+                let (driver, place) = (driver.clone(), done.place);
+                glommio::spawn_local(async move {
+                    Timer::new(ACCEPT_PAUSE).await;
+                    if let Some(side) = driver.ring.as_ref().filter(|_| !driver.draining.get()) {
+                        side.accept_again(place);
+                        driver.bell.ring();
+                    }
+                })
+                .detach();
+            }
             return;
+        }
+        if !done.more && !driver.draining.get() {
+            self.accept_again(ring, done.place);
         }
         count(&driver.figures.accepted, 1);
         let open = driver.connections.borrow().len();
