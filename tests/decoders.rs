@@ -87,6 +87,7 @@ fn metas_and_hard_states_survive_and_damage_is_refused() {
             peer: PeerId(5),
             applied: Index(77),
             clock: 1_700_000_000_000,
+            born: 3,
             region: region(),
             state,
         };
@@ -710,6 +711,11 @@ fn bodies(mut visit: impl FnMut(&Body<'_>)) {
             PeerChange::Put(region().peers[1]),
             PeerChange::Remove(PeerId(3)),
         ],
+    });
+    visit(&Body::Split {
+        region: RegionId(7),
+        keys: &[b"\x01a", b"\x01m"],
+        ids: None,
     });
 }
 

@@ -40,6 +40,9 @@ struct Arguments {
     /// where `--grow` does not.
     #[arg(long)]
     at_hand: Option<bool>,
+    /// Whether regions are split; without it, the seed decides where `--grow` does not.
+    #[arg(long)]
+    split: Option<bool>,
     /// Goes on after a violation.
     #[arg(long)]
     all: bool,
@@ -81,13 +84,15 @@ fn main() -> ExitCode {
         let at_hand = arguments
             .at_hand
             .map(|at_hand| format!(" --at-hand {at_hand}"));
+        let split = arguments.split.map(|split| format!(" --split {split}"));
         format!(
-            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{}{} --trace",
+            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{}{}{} --trace",
             arguments.chaos / SECOND,
             mutant.unwrap_or_default(),
             grow.unwrap_or_default(),
             trouble.unwrap_or_default(),
-            at_hand.unwrap_or_default()
+            at_hand.unwrap_or_default(),
+            split.unwrap_or_default()
         )
     };
     let mut violations = 0;
@@ -108,6 +113,11 @@ fn main() -> ExitCode {
             Some(false) => plan.trouble = None,
         }
         plan.reads_at_hand = arguments.at_hand.unwrap_or(plan.reads_at_hand);
+        match arguments.split {
+            None => {}
+            Some(true) => plan = plan.split(),
+            Some(false) => plan.splitting = None,
+        }
         let run = || World::new(plan.clone(), arguments.trace).run();
         // Where panics unwind, the next seed follows; where they abort, the hook has said all.
         let Ok((figures, verdict)) = std::panic::catch_unwind(run) else {

@@ -18,6 +18,7 @@ use super::mutant::Mutant;
 use super::observe::Observation;
 use super::peer::{Changing, Peer, Proposal, Stage};
 use super::request::{Answer, Response, Written};
+use super::split::Asking;
 use super::time::MILLISECOND;
 
 impl Peer {
@@ -34,6 +35,7 @@ impl Peer {
         }
         if self.machine.applied > before {
             self.refused_reads = 0;
+            self.split_passed(self.machine.applied);
             self.check_clock(core);
             self.applied(core);
         }
@@ -72,7 +74,7 @@ impl Peer {
     }
 
     /// Tells everyone how far this region is applied.
-    fn applied(&mut self, core: &mut Core) {
+    pub fn applied(&mut self, core: &mut Core) {
         let applied = self.machine.applied;
         self.node.advance_apply_to(applied.0);
         core.log
@@ -123,6 +125,7 @@ impl Peer {
             Ok(applied) => applied,
             Err(Waits::Empty | Waits::Blocks) => return false,
             Err(Waits::PeerChange) => return self.apply_change(core),
+            Err(Waits::Split(_)) => return self.apply_split(core),
             Err(Waits::Unreadable(error)) => {
                 if self.reads_again(is_refusal(&error)) {
                     self.dirty = true;
@@ -147,13 +150,10 @@ impl Peer {
         match applied {
             Applied::Began | Applied::Commands => {}
             Applied::ComputeHash => self.begin_hash(core),
+            Applied::Rotate => self.rotate_early(core, index),
             Applied::Refused => {
-                let current = vec![self.region().clone()];
-                self.answer(core, index, |_| {
-                    Err(Error::EpochNotMatch {
-                        current: current.clone(),
-                    })
-                });
+                let error = self.epoch_error();
+                self.answer(core, index, |_| Err(error.clone()));
                 return true;
             }
             Applied::Truncate { index, term } => self.truncate(core, index, term),
@@ -188,7 +188,12 @@ impl Peer {
     }
 
     /// Answers whoever proposed the entry at `index`.
-    fn answer(&mut self, core: &mut Core, index: Index, respond: impl FnMut(usize) -> Response) {
+    pub fn answer(
+        &mut self,
+        core: &mut Core,
+        index: Index,
+        respond: impl FnMut(usize) -> Response,
+    ) {
         if self
             .proposals
             .front()
@@ -235,13 +240,23 @@ impl Peer {
         }
     }
 
-    /// The peer goes: every proposal is answered, as far as that is known.
-    pub fn proposals_over(&mut self, core: &mut Core, staged: &Error) {
+    /// What gathers for the next entry is refused.
+    pub fn refuse_staged(&mut self, core: &mut Core, error: &Error) {
         for request in std::mem::take(&mut self.staged.requests) {
-            core.refuse(request, staged.clone());
+            core.refuse(request, error.clone());
         }
         self.staged.commands.clear();
-        self.staged.bytes = 0;
+        let bytes = std::mem::take(&mut self.staged.bytes);
+        self.proposed_bytes -= bytes;
+        core.proposed_bytes -= bytes;
+    }
+
+    /// The peer goes: every proposal is answered, as far as that is known.
+    pub fn proposals_over(&mut self, core: &mut Core, staged: &Error) {
+        self.refuse_staged(core, staged);
+        if let Some(request) = self.asking.take().and_then(Asking::request) {
+            core.refuse(request, staged.clone());
+        }
         for proposal in std::mem::take(&mut self.proposals) {
             self.settle(core, proposal, |_| Err(Error::Undetermined));
         }
@@ -255,13 +270,7 @@ impl Peer {
             return false;
         }
         let front = self.machine.queue.front().expect("a change in front");
-        let (index, term) = (Index(front.index), Term(front.term));
-        let checksum = if core.options.observe {
-            entry::checksum(front)
-        } else {
-            0
-        };
-        let (region, peer) = (self.region_id(), self.id);
+        let index = Index(front.index);
         let change = Change::decode(&front.context);
         let applicable = change.and_then(|change| {
             let fresh = change.epoch.conf_ver == self.region().epoch.conf_ver;
@@ -271,24 +280,14 @@ impl Peer {
                 None => Err(super::codec::Malformed("the peers have changed since")),
             }
         });
-        core.observe(|| Observation::Applied {
-            region,
-            peer,
-            index,
-            term,
-            checksum,
-        });
+        self.observe_front(core);
         self.machine.pass();
         let (change, after) = match applicable {
             Ok(applicable) => applicable,
             Err(_) => {
                 // The same on every replica: nothing changes.
-                let current = vec![self.region().clone()];
-                self.answer(core, index, |_| {
-                    Err(Error::EpochNotMatch {
-                        current: current.clone(),
-                    })
-                });
+                let error = self.epoch_error();
+                self.answer(core, index, |_| Err(error.clone()));
                 return true;
             }
         };
@@ -303,20 +302,37 @@ impl Peer {
             ready: None,
             messages: Vec::new(),
         });
-        self.changing = Some(Changing { lsn, change, after });
+        self.changing = Some(Changing::Peers { lsn, change, after });
         true
+    }
+
+    /// The entry in front is about to be passed.
+    pub fn observe_front(&self, core: &mut Core) {
+        let (region, peer) = (self.region_id(), self.id);
+        let front = self.machine.queue.front().expect("an entry in front");
+        core.observe(|| Observation::Applied {
+            region,
+            peer,
+            index: Index(front.index),
+            term: Term(front.term),
+            checksum: entry::checksum(front),
+        });
     }
 
     /// The meta of a change of the peers is durable: it takes effect.
     pub fn finish_change(&mut self, core: &mut Core) {
         let durable = core.durable();
-        let Some(changing) = self.changing.take_if(|changing| changing.lsn <= durable) else {
+        let is_durable = |changing: &mut Changing| match changing {
+            Changing::Peers { lsn, .. } => *lsn <= durable,
+            Changing::Split(_) => false,
+        };
+        let Some(Changing::Peers { change, after, .. }) = self.changing.take_if(is_durable) else {
             return;
         };
-        self.machine.region = changing.after;
+        self.machine.region = after;
         // A snapshot of the old peers is of no use to a new one.
         self.forget_snapshot();
-        let conf: ConfChangeV2 = changing.change.in_raft();
+        let conf: ConfChangeV2 = change.in_raft();
         let agreed = self
             .node
             .apply_conf_change(&conf)
@@ -362,6 +378,7 @@ impl Peer {
     pub fn quarantine(&mut self, core: &mut Core, why: String) {
         let region = self.region_id();
         self.stage = Stage::Quarantined;
+        self.stop_changing();
         self.node.raft.become_follower(self.node.raft.term, 0);
         self.machine.clear();
         let error = Error::Corrupt(why.clone());

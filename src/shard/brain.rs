@@ -16,6 +16,7 @@ use raft::eraftpb::HardState;
 
 use super::chance::Chance;
 use super::core::Core;
+use super::divide::Early;
 use super::door::{Effect, Input, Report};
 use super::error::Error;
 use super::founding::Founding;
@@ -58,9 +59,11 @@ pub struct Shard {
     /// Regions by the first key of their range.
     pub(super) routes: Routes,
     /// Regions that are gone from here, as the last peer here knew them.
-    graves: BTreeMap<RegionId, (PeerId, Region)>,
+    pub(super) graves: BTreeMap<RegionId, (PeerId, Region)>,
+    /// Messages for peers that a split may be about to make.
+    pub(super) early: Early,
     /// What peers without content have promised in earlier lives.
-    promises: BTreeMap<RegionId, (PeerId, HardState)>,
+    pub(super) promises: BTreeMap<RegionId, (PeerId, HardState)>,
     /// Regions with something to do in the next turn.
     pub(super) line: Line,
     /// Regions that wait for blocks.
@@ -74,7 +77,7 @@ pub struct Shard {
     pub(super) seat: Seat,
     next_tick: u64,
     last_write: u64,
-    worked: bool,
+    pub(super) worked: bool,
     log_effects: Vec<wal::Effect>,
     store_effects: Vec<engine::effect::Effect>,
 }
@@ -92,7 +95,8 @@ impl Shard {
             log.set_mutant(wal::Mutant::AcknowledgeEarly);
         }
         let tick = options.limits.tick;
-        let attempts = Chance::new(options.boot).next_u64() >> 1;
+        let mut unique = Chance::new(options.boot);
+        let (attempts, questions) = (unique.next_u64() >> 1, unique.next_u64() >> 1);
         let mut core = Core {
             chance: Chance::new(options.seed),
             options,
@@ -118,6 +122,8 @@ impl Shard {
             streams: 0,
             to_placement: Vec::new(),
             own: Vec::new(),
+            dividing: BTreeSet::new(),
+            questions,
             own_requests: 0,
             written_keys: 0,
             outcomes: Outcomes::default(),
@@ -135,6 +141,7 @@ impl Shard {
             peers: Peers::default(),
             routes: Routes::default(),
             graves: BTreeMap::new(),
+            early: Early::default(),
             promises: BTreeMap::new(),
             line: Line::default(),
             blocked: BTreeSet::new(),
@@ -322,6 +329,9 @@ impl Shard {
                 false => peer.change_peers(core, Some(id), epoch, changes),
             }
             .map(|()| None),
+            Body::Split { keys, ids, .. } => {
+                peer.split(core, Some(id), epoch, keys, *ids).map(|()| None)
+            }
             Body::Placement(_) => Err(Error::BadRequest("not for a region")),
         });
         match answered {
@@ -338,9 +348,12 @@ impl Shard {
         request: &Request<'_>,
     ) -> Result<(RegionId, Option<super::region::Epoch>), Error> {
         match (&request.body, request.region) {
-            (Body::TransferLeader { region, .. } | Body::ChangePeers { region, .. }, named) => {
-                Ok((*region, named.map(|(_, epoch)| epoch)))
-            }
+            (
+                Body::TransferLeader { region, .. }
+                | Body::ChangePeers { region, .. }
+                | Body::Split { region, .. },
+                named,
+            ) => Ok((*region, named.map(|(_, epoch)| epoch))),
             (_, Some((region, epoch))) => Ok((region, Some(epoch))),
             (body, None) => {
                 let found = self.region_at(body.key());
@@ -449,7 +462,7 @@ impl Shard {
         }
     }
 
-    fn raft_message(&mut self, from: StoreId, message: RaftMessage) {
+    pub(super) fn raft_message(&mut self, from: StoreId, message: RaftMessage) {
         if message.to.store != self.core.me() || message.from.store != from {
             return;
         }
@@ -478,12 +491,12 @@ impl Shard {
                 let sender = message.from;
                 self.with(region, |peer, core| peer.tell_gone(core, sender));
             }
-            None => self.create(message),
+            None => self.create(from, message),
         }
     }
 
     /// A message for a peer that is not here may create it.
-    fn create(&mut self, message: RaftMessage) {
+    fn create(&mut self, from: StoreId, message: RaftMessage) {
         let buried = self
             .graves
             .get(&message.region)
@@ -492,14 +505,10 @@ impl Shard {
         if message.to.peer <= buried || !is_initial(&message.message) {
             return;
         }
-        // What overlaps a region that is here waits until that one has made room.
+        // What overlaps a region that is here waits until that one has made room, perhaps by a split.
         let Some(range) = &message.range else { return };
-        if self
-            .peers
-            .values()
-            .any(|peer| peer.is_initialized() && peer.region().range.overlaps(range))
-        {
-            return;
+        if self.is_taken(message.region, range) {
+            return self.early.keep(from, message);
         }
         let empty = Region {
             id: message.region,
@@ -558,16 +567,7 @@ impl Shard {
                 == &super::meta::conf_state(&region);
         let useful = index > peer.machine.applied.0 && message.message.term >= peer.term().0;
         let free = matches!(peer.stage, Stage::Normal | Stage::Uninitialized);
-        let others = self
-            .peers
-            .values()
-            .filter(|other| other.region_id() != id && other.is_initialized());
-        let overlaps = others
-            .map(|other| &other.region().range)
-            .any(|range| range.overlaps(&region.range))
-            || self.core.receiving.iter().any(|(other, receiving)| {
-                *other != id && receiving.range().overlaps(&region.range)
-            });
+        let overlaps = self.is_taken(id, &region.range);
         let room =
             known.is_some() || self.core.receiving.len() < self.core.limits().snapshots_receiving;
         if !mine || !sound || !useful || !free || overlaps || !room || self.core.store.is_full() {
@@ -681,7 +681,7 @@ impl Shard {
                                 log.checkpointed(peer.region_id().in_log(), checkpoint.index.0);
                             }
                             peer.prepare_snapshot(core, rotation);
-                            peer.dirty |= peer.is_frozen();
+                            peer.dirty |= peer.is_frozen() || peer.asking.is_some();
                         });
                     }
                 }
@@ -817,6 +817,7 @@ impl Shard {
         self.herald_turn();
         self.seat_turn();
         self.take_turns();
+        self.divide();
         self.core.admitted = 0;
         self.core.gate = Gate::default();
         self.bury();
@@ -980,6 +981,8 @@ impl Shard {
                     }
                     _ => {}
                 }
+                peer.rotated_for_split(rotation);
+                peer.rotated_early(rotation);
                 peer.plan_snapshot(rotation);
             });
         }

@@ -1,7 +1,7 @@
 //! What all peers of a shard share: the log, the state store, the way out.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use coracle_engine::store::Store;
@@ -86,6 +86,10 @@ pub struct Core {
     pub to_placement: Vec<placement::Message>,
     /// Answers to the shard's own requests, since the last turn.
     pub own: Vec<(RequestId, Response)>,
+    /// Regions that are being split here.
+    pub dividing: BTreeSet<RegionId>,
+    /// Counts questions to placement by peers, over numbers that no other life uses.
+    pub questions: u64,
     /// Counts the shard's own requests.
     pub own_requests: u64,
     /// Keys written by clients of this shard, since it started.

@@ -10,6 +10,8 @@
 //! 3 compute hash  (nothing)
 //! 4 verify hash   index u64 │ hash u64
 //! 5 commands      as 1; some of them must know what is there before they write
+//! 6 split         see `split.rs`
+//! 7 rotate        (nothing): the memtables of all replicas, so that a split waits shorter
 //!
 //! a write         1 put              key u16+… │ stored value u32+…
 //!                 2 delete           key u16+…
@@ -29,12 +31,15 @@ use super::codec::{Malformed, Reader, put_short};
 use super::ids::{Index, Term};
 use super::region::Epoch;
 use super::request::Write;
+use super::split::Split;
 
 const COMMANDS: u8 = 1;
 const TRUNCATE: u8 = 2;
 const COMPUTE_HASH: u8 = 3;
 const VERIFY_HASH: u8 = 4;
 const READING_COMMANDS: u8 = 5;
+const SPLIT: u8 = 6;
+const ROTATE: u8 = 7;
 const CONF_CHANGE: u8 = 0xC0;
 
 const PUT: u8 = 1;
@@ -78,6 +83,10 @@ pub enum Said<'a> {
         /// The hash.
         hash: u64,
     },
+    /// The region becomes several; in the form of [`Split::decode`].
+    Split(&'a [u8]),
+    /// A split is near: what lies in memory is to be put into tables.
+    Rotate,
 }
 
 /// A payload taken apart, but not the commands in it.
@@ -117,6 +126,8 @@ pub fn parse(payload: &[u8]) -> Result<Parsed<'_>, Malformed> {
             index: Index(reader.u64()?),
             hash: reader.u64()?,
         },
+        SPLIT => Said::Split(reader.0),
+        ROTATE => Said::Rotate,
         _ => return Err(Malformed("an entry of an unknown kind")),
     };
     Ok(Parsed {
@@ -154,6 +165,27 @@ pub fn verify_hash(epoch: Epoch, time_ms: u64, index: Index, hash: u64) -> Vec<u
     out.extend_from_slice(&index.0.to_le_bytes());
     out.extend_from_slice(&hash.to_le_bytes());
     out
+}
+
+/// The payload that splits the region.
+pub fn split(epoch: Epoch, time_ms: u64, split: &Split) -> Vec<u8> {
+    let mut out = header(SPLIT, epoch, time_ms);
+    split.encode(&mut out);
+    out
+}
+
+/// What a payload that splits the region says: under which epoch, when, and how.
+pub fn split_of(payload: &[u8]) -> Result<(Epoch, u64, Split), Malformed> {
+    let parsed = parse(payload)?;
+    match parsed.said {
+        Said::Split(parts) => Ok((parsed.epoch, parsed.time_ms, Split::decode(parts)?)),
+        _ => Err(Malformed("not a split")),
+    }
+}
+
+/// The payload that has memtables rotated.
+pub fn rotate(epoch: Epoch, time_ms: u64) -> Vec<u8> {
+    header(ROTATE, epoch, time_ms)
 }
 
 /// Commands that gather for one entry.
@@ -481,6 +513,10 @@ pub fn is_sound(entry: &eraftpb::Entry) -> bool {
                             said: Said::Commands { groups, .. },
                             ..
                         }) => groups.visit(|_| {}, |_| {}).is_ok(),
+                        Ok(Parsed {
+                            said: Said::Split(parts),
+                            ..
+                        }) => Split::decode(parts).is_ok(),
                         Ok(_) => true,
                         Err(_) => false,
                     })
@@ -494,6 +530,11 @@ pub fn is_sound(entry: &eraftpb::Entry) -> bool {
 pub fn has_commands(entry: &eraftpb::Entry) -> bool {
     entry.get_entry_type() == eraftpb::EntryType::EntryNormal
         && matches!(entry.data.first(), Some(&(COMMANDS | READING_COMMANDS)))
+}
+
+/// Whether an entry changes the region's peers or its range.
+pub fn changes_region(entry: &eraftpb::Entry) -> bool {
+    entry.get_entry_type() != eraftpb::EntryType::EntryNormal || entry.data.first() == Some(&SPLIT)
 }
 
 /// What checkers compare of an entry.

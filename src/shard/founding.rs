@@ -150,6 +150,7 @@ fn found(
         peer: info.peer,
         applied: Index(INITIAL_INDEX),
         clock: 0,
+        born: 0,
         region: region.clone(),
         state: State::Normal,
     };

@@ -16,6 +16,7 @@ use super::brain::Shard;
 use super::door::Effect;
 use super::ids::{RegionId, StoreId};
 use super::message::PeerMessage;
+use super::peer::Peer;
 use super::request::PeerChange;
 use super::seat::Seat;
 use super::time::MILLISECOND;
@@ -215,12 +216,27 @@ impl Shard {
                 });
             }
             Message::Verdict { .. } => {}
+            Message::Allocated {
+                nonce,
+                first,
+                count,
+            } => self.given_ids(nonce, first, count),
             // For a process that has no store yet, or for a tool: they ask by requests.
-            Message::Joined { .. }
-            | Message::JoinRefused { .. }
-            | Message::Allocated { .. }
-            | Message::Regions(_) => {}
+            Message::Joined { .. } | Message::JoinRefused { .. } | Message::Regions(_) => {}
             question => self.seat_message(from, question),
+        }
+    }
+
+    /// Placement has given ids to a peer that is about to split its region.
+    fn given_ids(&mut self, nonce: u64, first: u64, count: u32) {
+        let asks = |peer: &Peer| {
+            peer.asking
+                .as_ref()
+                .is_some_and(|asking| asking.nonce == nonce)
+        };
+        let asker = self.peers.values().find(|peer| asks(peer));
+        if let Some(region) = asker.map(|peer| peer.region_id()) {
+            self.with(region, |peer, _| peer.given_ids(nonce, first, count));
         }
     }
 

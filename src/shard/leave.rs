@@ -21,7 +21,7 @@ use super::message::PeerMessage;
 use super::meta::State;
 use super::mutant::Mutant;
 use super::observe::Observation;
-use super::peer::{Destroying, Peer, Stage};
+use super::peer::{Changing, Destroying, Peer, Stage};
 use super::region::{PeerInfo, Region};
 use crate::placement;
 
@@ -184,11 +184,13 @@ impl Peer {
 
     /// Begins to go.
     pub fn destroy(&mut self, core: &mut Core) {
-        if matches!(self.stage, Stage::Destroying(_)) {
+        self.stop_changing();
+        // A split that is on its way into the log happens first; whoever says so says it again.
+        let splits = matches!(self.changing, Some(Changing::Split(_)));
+        if matches!(self.stage, Stage::Destroying(_)) || splits {
             return;
         }
         self.stage = Stage::Destroying(Destroying::Asked);
-        self.changing = None;
         self.machine.clear();
         let error = Error::RegionNotFound(self.region_id());
         self.proposals_over(core, &error);

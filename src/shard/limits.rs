@@ -214,5 +214,10 @@ const _: () = {
     Limits::SMALL.check();
     assert!(KEY_BYTES_MAX <= coracle_engine::record::KEY_BYTES_MAX);
     assert!(VALUE_BYTES_MAX + 9 <= coracle_engine::record::VALUE_BYTES_MAX);
+    // All that a split writes joins one batch.
+    assert!(
+        (super::split::PARTS_MAX + 1) * (2 * KEY_BYTES_MAX + 32 * super::meta::PEERS_MAX + 256)
+            < coracle_wal::Limits::DEFAULT.batch_bytes_max as usize
+    );
     assert!(ENTRY_BYTES_MAX as u64 <= coracle_wal::Limits::DEFAULT.entry_bytes_max as u64);
 };

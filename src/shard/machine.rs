@@ -45,6 +45,8 @@ pub enum Applied {
         /// The leader's hash.
         hash: u64,
     },
+    /// The memtable is to be rotated.
+    Rotate,
 }
 
 /// Why the entry in front is not applied.
@@ -56,6 +58,8 @@ pub enum Waits {
     Blocks,
     /// It changes the peers: the caller's work.
     PeerChange,
+    /// It splits the region, at this time of the leader: the caller's work.
+    Split(u64),
     /// A block cannot be had: this replica is at its end.
     Unreadable(ReadFailed),
     /// The entry cannot be understood: this replica is at its end.
@@ -98,6 +102,8 @@ pub struct Machine {
     pub applied_term: Term,
     /// The region's clock, in Unix milliseconds.
     pub clock: u64,
+    /// The clock with which the replica's log began.
+    pub born: u64,
     /// Committed and not applied.
     pub queue: VecDeque<Entry>,
     /// Payload bytes in the queue.
@@ -117,6 +123,7 @@ impl Machine {
             applied,
             applied_term: Term(0),
             clock,
+            born: clock,
             queue: VecDeque::new(),
             queue_bytes: 0,
             pending: Vec::new(),
@@ -188,6 +195,8 @@ impl Machine {
             Said::Truncate { index, term } => Applied::Truncate { index, term },
             Said::ComputeHash => Applied::ComputeHash,
             Said::VerifyHash { index, hash } => Applied::VerifyHash { index, hash },
+            Said::Rotate => Applied::Rotate,
+            Said::Split(_) => return Err(Waits::Split(parsed.time_ms)),
         };
         self.clock = self.clock.max(parsed.time_ms);
         self.pending.clear();
@@ -201,6 +210,12 @@ impl Machine {
         self.queue_bytes -= entry::payload_len(&entry);
         self.applied = Index(entry.index);
         self.applied_term = Term(entry.term);
+    }
+
+    /// The same, where the caller has seen the leader's time in it.
+    pub fn pass_at(&mut self, time_ms: u64) {
+        self.clock = self.clock.max(time_ms);
+        self.pass();
     }
 
     fn is_refused(&self, epoch: Epoch) -> bool {

@@ -3,8 +3,8 @@
 //! ```text
 //! hard state   version u8 │ peer u64 │ term u64 │ vote u64 │ commit u64
 //!
-//! meta         version u8 │ state u8 │ peer u64 │ applied u64 │ clock u64 │ region u64 │
-//!              version u64 │ conf_ver u64 │ start u16+… │ limit u16+… │
+//! meta         version u8 │ state u8 │ peer u64 │ applied u64 │ clock u64 │ born u64 │
+//!              region u64 │ version u64 │ conf_ver u64 │ start u16+… │ limit u16+… │
 //!              peers u16 × (peer u64 │ store u64 │ role u8) │ tables u32 × u64
 //! ```
 //!
@@ -47,6 +47,8 @@ pub struct Meta {
     pub applied: Index,
     /// The region's clock as of that entry, in Unix milliseconds.
     pub clock: u64,
+    /// The clock with which the peer's log began: a replay from there starts with it.
+    pub born: u64,
     /// The region.
     pub region: Region,
     /// How the peer stands.
@@ -67,6 +69,7 @@ impl Meta {
             self.peer.0,
             self.applied.0,
             self.clock,
+            self.born,
             self.region.id.0,
             self.region.epoch.version,
             self.region.epoch.conf_ver,
@@ -100,6 +103,7 @@ impl Meta {
         let peer = PeerId(reader.u64()?);
         let applied = Index(reader.u64()?);
         let clock = reader.u64()?;
+        let born = reader.u64()?;
         let id = RegionId(reader.u64()?);
         let epoch = Epoch {
             version: reader.u64()?,
@@ -130,6 +134,7 @@ impl Meta {
             peer,
             applied,
             clock,
+            born,
             region: Region {
                 id,
                 epoch,

@@ -21,6 +21,7 @@ mod core; // what all peers share
 pub mod meta; // what the log keeps of a peer
 pub mod entry; // what lies in the log
 pub mod membership; // changes of the peers
+pub mod split; // one region becomes several
 mod lease; // a leader's right to answer alone
 mod window; // raft's view of the log
 mod machine; // entries become records
@@ -32,6 +33,7 @@ mod apply; // committed entries take effect, and are answered
 mod read; // reads, confirmed and answered
 pub mod at_hand; // reads that are answered while they are asked
 mod tick; // what happens because time passes
+mod divide; // a split takes effect
 mod leave; // how a peer goes
 mod snapshot; // a snapshot on its way out
 mod restore; // a snapshot on its way in

@@ -35,11 +35,15 @@ pub enum Mutant {
     AnswerUnwritten,
     /// Placement's word alone has a peer go.
     TrustVerdict,
+    /// A split's new regions are written after the old one, not with it.
+    ChildApart,
+    /// A split brings a peer back that is gone from here already.
+    ResurrectChild,
 }
 
 impl Mutant {
     /// Every planted bug, by its name on the command line.
-    pub const ALL: [(&'static str, Mutant); 14] = [
+    pub const ALL: [(&'static str, Mutant); 16] = [
         ("ack-before-durable", Mutant::AckBeforeDurable),
         ("skip-sync", Mutant::SkipSync),
         ("answer-by-index", Mutant::AnswerByIndex),
@@ -54,6 +58,8 @@ impl Mutant {
         ("read-context-reused", Mutant::ReadContextReused),
         ("answer-unwritten", Mutant::AnswerUnwritten),
         ("trust-verdict", Mutant::TrustVerdict),
+        ("child-apart", Mutant::ChildApart),
+        ("resurrect-child", Mutant::ResurrectChild),
     ];
 
     /// The planted bug of a name.

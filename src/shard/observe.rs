@@ -48,6 +48,13 @@ pub enum Observation {
         /// Up to here its tables hold it.
         index: Index,
     },
+    /// A region was split here.
+    Split {
+        /// The region.
+        region: RegionId,
+        /// Its version from then on.
+        version: u64,
+    },
     /// A peer is gone from this store, durably.
     Destroyed {
         /// The region.

@@ -12,6 +12,7 @@ use raft::{Config, RawNode, StateRole};
 
 use super::consistency::Consistency;
 use super::core::Core;
+use super::divide::Dividing;
 use super::entry::Gathered;
 use super::ids::{Incarnation, Index, PeerId, RegionId, RequestId, StoreId, Term};
 use super::lease::Lease;
@@ -25,6 +26,7 @@ use super::read::Reads;
 use super::region::{PeerInfo, Region, Role};
 use super::restore::Restoring;
 use super::snapshot::{Exportable, Plan};
+use super::split::{Asking, Splitting};
 use super::window::Window;
 
 /// So many reads in a row that the disk refuses are too many.
@@ -67,15 +69,20 @@ pub enum Destroying {
     Over,
 }
 
-/// A change of the peers whose meta is on its way.
+/// A change of the region that stops applying until it is durable.
 #[derive(Debug)]
-pub struct Changing {
-    /// The batch that holds the meta.
-    pub lsn: wal::Lsn,
-    /// The change.
-    pub change: Change,
-    /// The region afterwards.
-    pub after: Region,
+pub enum Changing {
+    /// Of its peers.
+    Peers {
+        /// The batch that holds the meta.
+        lsn: wal::Lsn,
+        /// The change.
+        change: Change,
+        /// The region afterwards.
+        after: Region,
+    },
+    /// Of its range.
+    Split(Box<Dividing>),
 }
 
 /// Requests that gather for the next entry.
@@ -116,8 +123,14 @@ pub struct Peer {
     pub stage: Stage,
     /// What it applies.
     pub machine: Machine,
-    /// A change of the peers that stops applying until its meta is durable.
+    /// A change that stops applying until it is durable.
     pub changing: Option<Changing>,
+    /// A split that is not proposed yet.
+    pub asking: Option<Asking>,
+    /// A split that was proposed here, and that writes wait for.
+    pub splitting: Option<Splitting>,
+    /// The other parts of the last split, as of then: they correct whoever still takes them for this region.
+    pub siblings: Vec<Region>,
     /// Requests that gather for the next entry.
     pub staged: Staged,
     /// Entries proposed and not answered.
@@ -234,6 +247,9 @@ impl Peer {
                 false => Stage::Uninitialized,
             },
             changing: None,
+            asking: None,
+            splitting: None,
+            siblings: Vec::new(),
             staged: Staged::default(),
             proposals: VecDeque::new(),
             proposed_bytes: 0,
@@ -353,6 +369,7 @@ impl Peer {
             peer: self.id,
             applied: self.machine.applied,
             clock: self.machine.clock,
+            born: self.machine.born,
             region: self.machine.region.clone(),
             state,
         }

@@ -192,6 +192,7 @@ impl Peer {
 
     fn role_changed(&mut self, core: &mut Core, role: StateRole) {
         self.lease.reset();
+        self.splitting = None;
         match role {
             StateRole::Leader => {
                 let (region, peer, term) = (self.region_id(), self.id, self.term());

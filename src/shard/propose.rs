@@ -29,9 +29,7 @@ impl Peer {
         if let Some(epoch) = epoch
             && epoch.version != self.region().epoch.version
         {
-            return Err(Error::EpochNotMatch {
-                current: vec![self.region().clone()],
-            });
+            return Err(self.epoch_error());
         }
         Ok(())
     }
@@ -132,6 +130,9 @@ impl Peer {
         core.admit(self.proposed_bytes, bytes as u64)?;
         if self.staged.commands.len() + bytes > limit {
             self.propose(core);
+            if !self.staged.requests.is_empty() {
+                return Err(Error::ServerIsBusy("the region is being split"));
+            }
         }
         self.proposed_bytes += bytes as u64;
         core.proposed_bytes += bytes as u64;
@@ -146,7 +147,7 @@ impl Peer {
 
     /// What was staged becomes an entry.
     pub fn propose(&mut self, core: &mut Core) {
-        if self.staged.requests.is_empty() {
+        if self.staged.requests.is_empty() || self.holds_writes(core) {
             return;
         }
         let requests = std::mem::take(&mut self.staged.requests);
@@ -189,6 +190,17 @@ impl Peer {
         self.lease.sent(Index(last), core.now.mono);
         self.dirty = true;
         Some(Index(last))
+    }
+
+    /// Waits for an entry of one request, or of none.
+    pub fn expect_alone(&mut self, core: &Core, index: Index, request: Option<RequestId>) {
+        self.expect(Proposal {
+            index,
+            term: self.term(),
+            bytes: 0,
+            deadline: core.now.mono + core.limits().write_timeout,
+            requests: request.into_iter().collect(),
+        });
     }
 
     /// Waits for an entry. A leader that lost its place and has it again may propose at an index where
@@ -247,9 +259,7 @@ impl Peer {
         if let Some(epoch) = epoch
             && epoch != self.region().epoch
         {
-            return Err(Error::EpochNotMatch {
-                current: vec![self.region().clone()],
-            });
+            return Err(self.epoch_error());
         }
         if self.node.raft.has_pending_conf() || self.changing.is_some() {
             return Err(Error::ServerIsBusy(
@@ -285,13 +295,7 @@ impl Peer {
         }
         self.lease.sent(Index(last), core.now.mono);
         self.dirty = true;
-        self.expect(Proposal {
-            index: Index(last),
-            term: self.term(),
-            bytes: 0,
-            deadline: core.now.mono + core.limits().write_timeout,
-            requests: request.into_iter().collect(),
-        });
+        self.expect_alone(core, Index(last), request);
         Ok(())
     }
 

@@ -231,15 +231,17 @@ impl Peer {
                 reverse,
                 freshness,
             } => {
+                // Whoever asks for more than the region holds would take what is missing for absent.
+                self.check_key(start)?;
                 let own = &self.region().range;
                 let limit: &[u8] = if limit.is_empty() { &own.limit } else { limit };
-                let start: &[u8] = if *start < &own.start[..] {
-                    &own.start
-                } else {
-                    start
-                };
-                let beyond = !own.limit.is_empty() && (limit.is_empty() || limit > &own.limit[..]);
-                let range = KeyRange::new(start, if beyond { &own.limit } else { limit });
+                if !own.limit.is_empty() && limit > &own.limit[..] {
+                    return Err(Error::KeyNotInRegion {
+                        region: self.region_id(),
+                        key: limit.to_vec(),
+                    });
+                }
+                let range = KeyRange::new(start, limit);
                 let question = Question::Scan {
                     range,
                     count: (*count).clamp(1, core.limits().answer_bytes),
@@ -466,8 +468,7 @@ impl Peer {
             };
             if version != self.region().epoch.version {
                 core.reads_waiting -= 1;
-                let current = vec![self.region().clone()];
-                core.refuse(request, Error::EpochNotMatch { current });
+                core.refuse(request, self.epoch_error());
                 continue;
             }
             let deadline = read.deadline;
@@ -549,8 +550,7 @@ impl Peer {
         for ran in std::mem::take(&mut self.reads.running) {
             let request = ran.request;
             if ran.version != version {
-                let current = vec![self.region().clone()];
-                core.finish_read(request, Err(Error::EpochNotMatch { current }));
+                core.finish_read(request, Err(self.epoch_error()));
                 continue;
             }
             let wall = (leads && ran.question.is_some()).then_some(core.now.wall);

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A region starts where the tables hold it, with the clock of that moment, and applies what is known to
-//! be committed: by its hard state, its meta or its checkpoint. A change of the peers that the meta
+//! be committed: by its hard state, its meta or its checkpoint. A change of peers or range that the meta
 //! covers is passed over; the first one that it does not cover is left to raft, and everything behind
 //! it. Regions are disjoint, so their order does not matter.
 
@@ -57,7 +57,7 @@ struct Current {
     fetching: Option<wal::ReadToken>,
     /// Entries that are left to raft.
     tail: Vec<wal::Entry>,
-    /// A change of the peers that the meta does not cover stands in front.
+    /// A change of peers or range that the meta does not cover stands in front.
     stopped: bool,
     /// What cannot be read: the region is not served here, and the others are.
     unreadable: Option<String>,
@@ -191,7 +191,7 @@ impl Replay {
                 (meta.applied.0, meta.clock)
             }
             (_, Some(checkpoint)) => (checkpoint.index.0, checkpoint.clock.0),
-            (_, None) => (INITIAL_INDEX, 0),
+            (_, None) => (INITIAL_INDEX, meta.born),
         };
         let mut log = core.log.borrow_mut();
         log.applied(id.in_log(), start);
@@ -214,6 +214,7 @@ impl Replay {
         });
         let mut machine = Machine::new(meta.region.clone(), meta.peer, Index(start), clock);
         machine.mutant = core.options.mutant;
+        machine.born = meta.born;
         let stopped = matches!(meta.state, State::Applying { .. });
         self.current = Some(Current {
             machine,
@@ -248,8 +249,7 @@ impl Current {
                 continue;
             }
             let raft = entry::to_raft(entry.clone());
-            let change = raft.get_entry_type() != raft::eraftpb::EntryType::EntryNormal;
-            if change && entry.index > self.meta.applied.0 {
+            if entry::changes_region(&raft) && entry.index > self.meta.applied.0 {
                 self.stopped = true;
                 self.tail.push(entry);
                 continue;
@@ -304,6 +304,10 @@ impl Current {
                 Err(Waits::PeerChange) => {
                     core.observations.extend(seen);
                     self.machine.pass();
+                }
+                Err(Waits::Split(time_ms)) => {
+                    core.observations.extend(seen);
+                    self.machine.pass_at(time_ms);
                 }
                 Err(Waits::Unreadable(error)) => {
                     let why = || format!("a block cannot be had in a replay: {error:?}");

@@ -65,6 +65,15 @@ pub enum Body<'a> {
         /// What changes; none: the joint configuration is left.
         changes: &'a [PeerChange],
     },
+    /// Splits a region.
+    Split {
+        /// The region.
+        region: RegionId,
+        /// Where new regions begin; none: in the middle.
+        keys: &'a [&'a [u8]],
+        /// The first of the ids that they and their peers get; none: placement is asked for them.
+        ids: Option<u64>,
+    },
     /// A question to placement, by a process that has no store yet or by a tool: a join, ids, nodes,
     /// regions. Only where region 1 is led; answered when all that the answer says is durable. The list of
     /// nodes is told by every shard, as far as it knows it, so that whoever looks for placement finds it.
@@ -79,21 +88,29 @@ impl<'a> Body<'a> {
             Body::Get { key, .. } => key,
             Body::MultiGet { keys, .. } => keys.first().copied().unwrap_or_default(),
             Body::Scan { start, .. } => start,
-            Body::TransferLeader { .. } | Body::ChangePeers { .. } | Body::Placement(_) => &[],
+            Body::TransferLeader { .. }
+            | Body::ChangePeers { .. }
+            | Body::Split { .. }
+            | Body::Placement(_) => &[],
         }
     }
 
     /// The region, where it is known by its number alone.
     pub fn region(&self) -> Option<RegionId> {
         match self {
-            Body::TransferLeader { region, .. } | Body::ChangePeers { region, .. } => Some(*region),
+            Body::TransferLeader { region, .. }
+            | Body::ChangePeers { region, .. }
+            | Body::Split { region, .. } => Some(*region),
             _ => None,
         }
     }
 
     /// Whether it may leave something behind: then a lost answer leaves that open.
     pub fn writes(&self) -> bool {
-        matches!(self, Body::Write(_) | Body::ChangePeers { .. })
+        matches!(
+            self,
+            Body::Write(_) | Body::ChangePeers { .. } | Body::Split { .. }
+        )
     }
 }
 

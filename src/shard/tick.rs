@@ -26,7 +26,10 @@ impl Peer {
             self.node.tick();
             self.draw(core);
         }
-        self.dirty |= self.node.has_ready() || !self.machine.queue.is_empty();
+        self.dirty |= self.node.has_ready()
+            || !self.machine.queue.is_empty()
+            || self.asking.is_some()
+            || self.splitting.is_some();
         self.check_reads(core);
         self.check_proposals(core);
         self.check_membership(core);

@@ -85,6 +85,7 @@ impl Peer {
         if matches!(self.stage, Stage::Quarantined) {
             return;
         }
+        self.go_on_asking(core);
         self.propose(core);
         if self.clock_wanted {
             self.propose_clock(core);

@@ -489,7 +489,7 @@ impl World {
     pub(super) fn is_spare(&self, node: usize) -> bool {
         let statuses = self.statuses();
         let others = |store: StoreId| self.at(store).is_some_and(|at| at.node != node);
-        (1..=1 + self.plan.regions as u64).map(RegionId).all(|id| {
+        self.known_regions().into_iter().all(|id| {
             let of = || statuses.iter().filter(|(_, status)| status.region.id == id);
             let leads = of().filter(|(_, status)| status.leads);
             let Some((_, leader)) = leads.max_by_key(|(_, status)| status.term) else {
@@ -556,17 +556,17 @@ impl World {
             }
         }
         self.all_know_all()?;
-        for id in 1..=1 + self.plan.regions as u64 {
+        for id in self.known_regions() {
             let leads = statuses
                 .iter()
-                .filter(|(_, status)| status.region.id == RegionId(id) && status.leads);
+                .filter(|(_, status)| status.region.id == id && status.leads);
             let leader = leads.max_by_key(|(_, status)| status.term);
             let Some((_, leader)) = leader else {
                 return Err(format!("region {id} has no leader"));
             };
             let peers = &leader.region.peers;
-            let registered = known.regions.get(RegionId(id));
-            let led = known.regions.leader(RegionId(id)).map(|info| info.peer);
+            let registered = known.regions.get(id);
+            let led = known.regions.leader(id).map(|info| info.peer);
             if registered != Some(&leader.region) || led != Some(leader.peer) {
                 return Err(format!(
                     "placement knows {registered:?}, led by {led:?}, instead of {leader:?}"

@@ -7,6 +7,7 @@ pub mod disk;
 pub mod plan; // what a seed decides before anything happens
 mod growth; // nodes that join, and lose everything
 pub mod trouble; // damage, failing reads, slow links, jumping clocks
+pub mod splits; // regions are split
 pub mod clock; // each node's own
 pub mod net; // delays, losses, partitions
 pub mod files; // a shard's effects on a simulated disk

@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens: the cluster, and which faults there are.
 
 use super::disk::{Chance, Durability};
+use super::splits::Splitting;
 use super::trouble::{self, Trouble};
 use crate::placement;
 use crate::shard::limits::Limits;
@@ -73,6 +74,8 @@ pub struct Plan {
     pub trouble: Option<Trouble>,
     /// Whether every second read is answered while it is asked, where it can be.
     pub reads_at_hand: bool,
+    /// Whether regions are split.
+    pub splitting: Option<Splitting>,
 }
 
 /// How a cluster grows: one node founds it, the others join, and placement gives regions their replicas.
@@ -87,8 +90,8 @@ pub struct Growth {
 }
 
 impl Plan {
-    /// What a seed decides: of three clusters two grow, two are in trouble beside their other
-    /// faults, and two answer reads while they are asked.
+    /// What a seed decides: of three clusters two grow, two are in trouble beside their other faults, two
+    /// answer reads while they are asked, and two have their regions split.
     pub fn new(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
         let plan = match Chance::new(seed ^ 0x4752_4F57).below(3) {
             0 => Plan::standing(seed, chaos, mutant),
@@ -99,7 +102,16 @@ impl Plan {
             _ => plan.troubled(),
         };
         plan.reads_at_hand = Chance::new(seed ^ 0x4841_4E44).below(3) > 0;
-        plan
+        match Chance::new(seed ^ 0x5350_4C54).below(3) {
+            0 => plan,
+            _ => plan.split(),
+        }
+    }
+
+    /// The same, with regions that are split.
+    pub fn split(mut self) -> Plan {
+        self.splitting = Some(Splitting::new(&self));
+        self
     }
 
     /// The same, with faults of the later kinds.
@@ -232,6 +244,7 @@ impl Plan {
             growth: None,
             trouble: None,
             reads_at_hand: false,
+            splitting: None,
         }
     }
 }

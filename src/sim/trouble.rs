@@ -17,7 +17,7 @@ use super::plan::{Plan, SECOND};
 use super::world::{At, Event, World};
 use crate::shard::door::Report;
 use crate::shard::error::Error;
-use crate::shard::ids::{RegionId, StoreId};
+use crate::shard::ids::StoreId;
 use crate::shard::request::Response;
 use crate::shard::time::MILLISECOND;
 
@@ -420,10 +420,10 @@ impl World {
     /// Whether the loss of a voter leaves every region a majority, whatever changes until then.
     fn has_three_voters(&self) -> bool {
         let statuses = self.statuses();
-        (1..=1 + self.plan.regions as u64).all(|id| {
+        self.known_regions().into_iter().all(|id| {
             let of = statuses
                 .iter()
-                .filter(|(_, status)| status.region.id == RegionId(id) && status.leads);
+                .filter(|(_, status)| status.region.id == id && status.leads);
             let leader = of.max_by_key(|(_, status)| status.term);
             leader.is_some_and(|(_, status)| {
                 let voters = status.region.peers.iter();

@@ -23,6 +23,7 @@ use super::history::{Kind, Operation};
 use super::net::Net;
 use super::operator::{self, Sight, Wish};
 use super::plan::{Plan, SECOND};
+use super::splits::Splits;
 use super::start::{self, log_limits, store_options};
 use super::trouble::{Fault, Troubles};
 use super::workload::{Client, Many, Next};
@@ -97,6 +98,8 @@ pub(super) enum Event {
     Wipe,
     /// A fault of the later kinds.
     Trouble(Fault),
+    /// A region is split.
+    Split,
 }
 
 struct Scheduled {
@@ -201,6 +204,8 @@ pub struct Figures {
     pub vanishings: u64,
     /// Reads that were answered while they were asked.
     pub reads_at_hand: u64,
+    /// Regions that were split.
+    pub splits: u64,
     /// The hash of everything that happened.
     pub hash: u64,
 }
@@ -234,6 +239,7 @@ impl Figures {
             (self.jumps, "clock jumps"),
             (self.vanishings, "vanished leaders"),
             (self.reads_at_hand, "reads at hand"),
+            (self.splits, "splits"),
         ]
     }
 
@@ -265,6 +271,7 @@ impl Figures {
         self.jumps += other.jumps;
         self.vanishings += other.vanishings;
         self.reads_at_hand += other.reads_at_hand;
+        self.splits += other.splits;
     }
 }
 
@@ -281,7 +288,7 @@ pub struct World {
     clients: Vec<Client>,
     history: Vec<Operation>,
     next_request: u64,
-    next_peer: u64,
+    pub(super) next_peer: u64,
     chance: Chance,
     trace: bool,
     pub(super) figures: Figures,
@@ -295,6 +302,8 @@ pub struct World {
     pointers: Pointers,
     pub(super) callbacks: Callbacks,
     effects: Vec<Effect>,
+    /// Splits, and the regions that there are.
+    pub(super) splits: Splits,
     /// What was seen where nothing could be said of it.
     broken: Option<Violation>,
 }
@@ -370,6 +379,7 @@ impl World {
             pointers: Pointers::default(),
             callbacks: Callbacks::default(),
             effects: Vec::new(),
+            splits: Splits::new(&plan),
             broken: None,
             plan,
         }
@@ -413,6 +423,7 @@ impl World {
         }
         self.plan_wipe();
         self.plan_trouble();
+        self.plan_splits();
         while let Some(Scheduled { at, event, .. }) = self.heap.pop() {
             self.now = at;
             self.figures.events += 1;
@@ -561,6 +572,7 @@ impl World {
             Event::Told(request, response) => self.told(request, *response)?,
             Event::Wipe => self.wipe(),
             Event::Trouble(fault) => self.trouble(fault),
+            Event::Split => self.split(),
             Event::Fail => {
                 if self.again(self.plan.failing_disks, Event::Fail) {
                     let node = self.any_node();
@@ -878,6 +890,12 @@ impl World {
                     self.mix(index.0 << 8 | 6);
                     self.matching.replays(region, peer, index);
                 }
+                Observation::Split { region, version } => {
+                    self.has_split(region, version);
+                    self.tell(|| {
+                        format!("store {store}: region {region} is split, version {version}")
+                    });
+                }
                 Observation::Destroyed { region, peer } => {
                     self.figures.destroyed += 1;
                     self.pointers.gone(store, region, peer);
@@ -1184,6 +1202,17 @@ impl World {
         self.nodes[at.node].hosts[at.shard]
             .requests
             .insert(request, client);
+        let mut current = current;
+        if current.many != Many::One {
+            // Whoever asks for several keys asks each region for its own.
+            let shard = self.nodes[at.node].hosts[at.shard].shard.as_ref();
+            let here = shard.and_then(|shard| shard.region_at(&current.operations[0].key));
+            if let Some(here) = here {
+                let inside = |operation: &Operation| here.range.contains(&operation.key);
+                current.operations.retain(inside);
+                self.clients[client].current = Some(current.clone());
+            }
+        }
         let freshness = current.freshness;
         let first = &current.operations[0];
         let key = &first.key[..];
@@ -1318,7 +1347,8 @@ impl World {
 
     fn operate(&mut self) {
         let statuses = self.statuses();
-        let region = RegionId(1 + self.chance.below(1 + self.plan.regions as u64));
+        let regions = self.known_regions();
+        let region = regions[self.chance.below(regions.len() as u64) as usize];
         let leader = statuses
             .iter()
             .filter(|(_, status)| status.region.id == region && status.leads)
@@ -1399,6 +1429,9 @@ impl World {
         }
         let statuses = self.statuses();
         self.look_at_bounds()?;
+        let initialized = statuses.iter().filter(|(_, status)| status.initialized);
+        let regions = initialized.map(|(_, status)| status.region.id);
+        self.splits.regions.extend(regions);
         for (store, status) in &statuses {
             self.pointers.look(*store, status)?;
         }
@@ -1468,8 +1501,7 @@ impl World {
     fn is_well(&self) -> Result<(), String> {
         let statuses = self.statuses();
         self.is_grown(&statuses)?;
-        for id in 1..=1 + self.plan.regions as u64 {
-            let region = RegionId(id);
+        for region in self.known_regions() {
             let of: Vec<_> = statuses
                 .iter()
                 .filter(|(_, status)| status.region.id == region)

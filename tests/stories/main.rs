@@ -6,6 +6,7 @@
 mod damage;
 mod placement;
 mod rules;
+mod split;
 mod structure;
 mod suites;
 mod theatre;

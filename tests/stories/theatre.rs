@@ -401,11 +401,15 @@ impl Theatre {
     }
 
     pub fn ask(&mut self, store: u64, body: Body<'_>) -> RequestId {
+        self.ask_with(store, Request { region: None, body })
+    }
+
+    /// The same by whoever names the region.
+    pub fn ask_with(&mut self, store: u64, request: Request<'_>) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let time = self.time();
         let actor = self.actors.get_mut(&StoreId(store)).expect("an actor");
-        let request = Request { region: None, body };
         let shard = actor.shard.as_mut().expect("a running shard");
         shard.handle(time, Input::Request { id, request });
         id

@@ -304,6 +304,17 @@ impl Log {
         self.admit(bytes, states, Admitted::States).is_ok()
     }
 
+    /// The next so many states of so many bytes, for which there is room, join one batch: what was
+    /// gathered before leaves in one of its own where they would not fit beside it.
+    pub fn keep_together(&mut self, bytes: usize, states: usize) {
+        let together = bytes + RECORD_BYTES_MAX * states;
+        assert!(
+            together <= self.limits.batch_bytes_max as usize / 2,
+            "{together} bytes are more than a batch takes together"
+        );
+        self.make_room(together);
+    }
+
     fn opening_is_over(&self) -> bool {
         self.stage == Opening::Open
     }

@@ -524,3 +524,31 @@ fn a_segment_that_was_cut_off_is_refused() {
     }
     assert!(refused >= 3, "{refused}");
 }
+
+/// States that belong together join one batch, however full the one is that is being gathered.
+#[test]
+fn states_that_are_kept_together_share_a_batch() {
+    let limits = Limits::SMALL;
+    let full = limits.batch_bytes_max as usize - 3000;
+    for (before, together) in [(100, true), (full, true), (full, false)] {
+        let mut world = World::new(7, limits, Mutant::None);
+        world.settle().expect("no cut");
+        for part in 0..before / 1000 {
+            let state = Bytes::from(vec![1; 1000]);
+            world
+                .set_hard_state(RegionId(10 + part as u64), state)
+                .expect("room");
+        }
+        if together {
+            assert!(world.log.has_room_for_states(3 * 1000, 3));
+            world.log.keep_together(3 * 1000, 3);
+        }
+        let mut batches = Vec::new();
+        for region in 1..=3 {
+            let state = Bytes::from(vec![2; 1000]);
+            world.set_hard_state(RegionId(region), state).expect("room");
+            batches.push(world.log.last_lsn());
+        }
+        assert_eq!(batches[0] == batches[2], together, "{batches:?}");
+    }
+}

@@ -37,6 +37,11 @@ pub(crate) enum BodyForm<'a> {
         changes: Vec<PeerChangeForm>,
     },
     Placement(PlacementForm<'a>),
+    /// Ids are given by placement, and not by clients.
+    Split {
+        region: u64,
+        keys: Vec<Octets<'a>>,
+    },
 }
 
 /// One write.
@@ -116,6 +121,10 @@ impl<'a> From<&Body<'a>> for BodyForm<'a> {
                 changes: changes.iter().map(PeerChangeForm::from).collect(),
             },
             Body::Placement(message) => BodyForm::Placement((*message).into()),
+            Body::Split { region, keys, .. } => BodyForm::Split {
+                region: region.0,
+                keys: keys.iter().map(|key| Octets(key)).collect(),
+            },
         }
     }
 }
@@ -170,6 +179,14 @@ impl ArchivedBodyForm<'_> {
                 changes: &peer_changes(changes)?,
             }),
             Form::Placement(message) => take(Body::Placement(&message.get(source)?)),
+            Form::Split { region, keys } => {
+                let keys = keys.iter().map(|key| source.slice(key));
+                take(Body::Split {
+                    region: RegionId(region.to_native()),
+                    keys: &keys.collect::<Result<Vec<_>, _>>()?,
+                    ids: None,
+                })
+            }
         })
     }
 }
