@@ -204,6 +204,11 @@ impl Gathered {
         self.groups == 0
     }
 
+    /// Whatever the first byte is, for whoever wants the memory near.
+    pub fn first_byte(&self) -> Option<u8> {
+        self.bytes.first().copied()
+    }
+
     /// How long the entry is so far.
     pub fn len(&self) -> usize {
         self.bytes.len().max(COMMANDS_HEADER_BYTES)
