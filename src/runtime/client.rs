@@ -100,7 +100,7 @@ async fn read(driver: &Rc<Driver>, connection: &Rc<Connection>, stream: &mut Tcp
             return;
         }
         count(&driver.figures.bytes_in, bytes as u64);
-        connection.advance(driver);
+        connection.advance(driver, driver.clock.now());
         is_decided = is_decided || connection.is_decided();
         while connection.is_full(driver) && !connection.is_closed() {
             if connection.is_finished() {

@@ -16,6 +16,7 @@ use super::native::NativeTalk;
 use super::peer_door::PeerTalk;
 use super::resp::RespTalk;
 use crate::shard::request::Response;
+use crate::shard::time::Time;
 use crate::wire::sniff::{self, Protocol, Sniffed};
 
 /// What is read at once, and what the buffer of a quiet connection holds.
@@ -243,8 +244,9 @@ impl Connection {
         self.state.borrow_mut().has_ended = true;
     }
 
-    /// Deals with what came in, as far as it goes.
-    pub fn advance(self: &Rc<Self>, driver: &Rc<Driver>) {
+    /// Deals with what came in, as far as it goes. The clocks were read after it had come: by them the shard
+    /// judges whether it may answer by itself.
+    pub fn advance(self: &Rc<Self>, driver: &Rc<Driver>, now: Time) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if self.is_closed.get() {
@@ -279,9 +281,9 @@ impl Connection {
         let (input, out) = (&mut state.input, &mut state.out);
         let goes_on = match &mut state.talk {
             Talk::Undecided => true,
-            Talk::Resp(talk) => talk.advance(driver, self, input, out),
+            Talk::Resp(talk) => talk.advance(driver, self, input, out, now),
             Talk::Http => http::advance(driver, input, out),
-            Talk::Native(talk) => talk.advance(driver, self, input, out),
+            Talk::Native(talk) => talk.advance(driver, self, input, out, now),
             Talk::Peer(talk) => talk.advance(driver, input, out),
         };
         state.is_closing |= !goes_on;
@@ -321,16 +323,16 @@ impl Connection {
     }
 
     /// The turn is over: what answers set free is asked for, and what is to be sent leaves.
-    pub fn end_of_turn(self: &Rc<Self>, driver: &Rc<Driver>) {
+    pub fn end_of_turn(self: &Rc<Self>, driver: &Rc<Driver>, now: Time) {
         if !self.is_closed.get() {
-            self.last_active.set(driver.clock.mono());
+            self.last_active.set(now.mono);
             if self.may_go_on(driver) {
-                self.advance(driver);
+                self.advance(driver, now);
             }
         }
         match (&driver.ring, self.place) {
             (Some(side), Some(place)) => {
-                side.send(driver, place);
+                side.send(driver, place, now.mono);
                 if self.is_finished() && self.is_idle() && !side.is_sending(place) {
                     self.close();
                     side.bury(driver, place);

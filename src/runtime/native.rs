@@ -12,6 +12,7 @@ use super::figures::count;
 use super::serve;
 use crate::shard::error::Error;
 use crate::shard::request::Response;
+use crate::shard::time::Time;
 use crate::wire::native::ask::Asked;
 use crate::wire::native::greet::{HELLO_BYTES, Welcome};
 use crate::wire::native::{answer, frame};
@@ -45,6 +46,7 @@ impl NativeTalk {
         connection: &Rc<Connection>,
         input: &mut Input,
         out: &mut Vec<u8>,
+        now: Time,
     ) -> bool {
         if !self.is_greeted {
             let Some(hello) = input.rest().first_chunk::<HELLO_BYTES>() else {
@@ -96,7 +98,7 @@ impl NativeTalk {
                     let mut owner = Some(owner);
                     let taken = asked.request(|request| {
                         if let Some(owner) = owner.take() {
-                            driver.request(owner, request);
+                            driver.request_at(now, owner, request);
                         }
                     });
                     if let Err(error) = taken {

@@ -157,8 +157,8 @@ impl RespTalk {
         connection: &Rc<Connection>,
         input: &mut Input,
         out: &mut Vec<u8>,
+        now: Time,
     ) -> bool {
-        let now = driver.clock.now();
         self.is_interrupted = false;
         while self.flight.len() < self.flight_max {
             if self.is_busy() && input.done - self.begin >= ROW_BYTES {

@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::disk::submit_now;
 use super::driver::Driver;
 use super::life::Event;
+use super::ring::Side;
 use crate::shard::door::{Effect, Input, Report};
 
 /// Turns without a pause before what was begun is handed to the kernel and others get their time.
@@ -84,6 +85,10 @@ fn spin(driver: &Driver) -> bool {
 
 /// Until there is something to do.
 async fn wait(driver: &Driver) {
+    // Whoever looks need not be called.
+    let Some(_called) = Called::unless_something_is_there(driver) else {
+        return;
+    };
     let mut waited = false;
     poll_fn(|context| {
         let ready = driver.bell.poll_rung(context).is_ready()
@@ -101,6 +106,31 @@ async fn wait(driver: &Driver) {
     }
 }
 
+/// As long as it lives, the executor is woken by what completes on the ring.
+struct Called<'d>(Option<&'d Side>);
+
+impl<'d> Called<'d> {
+    /// None if something has completed, or will when the ring is looked at: that called nobody.
+    fn unless_something_is_there(driver: &'d Driver) -> Option<Called<'d>> {
+        let called = Called(driver.ring.as_ref());
+        if let Some(side) = called.0 {
+            side.calls(true);
+            if side.has_something() {
+                return None;
+            }
+        }
+        Some(called)
+    }
+}
+
+impl Drop for Called<'_> {
+    fn drop(&mut self) {
+        if let Some(side) = self.0 {
+            side.calls(false);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Turn {
     effects: Vec<Effect>,
@@ -112,10 +142,10 @@ impl Turn {
         let begun = driver.clock.mono();
         self.complete(driver);
         driver.shard.borrow_mut().flush(&mut self.effects);
-        let now = driver.clock.mono();
+        let now = driver.clock.now();
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Respond { to, response } => driver.respond(to, response, now),
+                Effect::Respond { to, response } => driver.respond(to, response, now.mono),
                 Effect::Log(effect) => {
                     driver.log.start(&mut *driver.shard.borrow_mut(), effect);
                 }
@@ -135,7 +165,7 @@ impl Turn {
         driver.take_touched(&mut self.touched);
         for connection in self.touched.drain(..) {
             connection.is_touched.set(false);
-            connection.end_of_turn(driver);
+            connection.end_of_turn(driver, now);
         }
         driver.figures.turn(driver.clock.mono() - begun);
     }

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
@@ -78,7 +79,7 @@ pub struct Ring {
 impl Ring {
     /// A ring, if this kernel has all that it needs; what it lacks otherwise.
     pub fn new() -> io::Result<Ring> {
-        let io = IoUring::builder()
+        let mut io = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
@@ -107,6 +108,7 @@ impl Ring {
         // SAFETY: the descriptor is new and nobody else's.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
         io.submitter().register_eventfd(event.as_raw_fd())?;
+        io.completion().disable_eventfd();
         Ok(Ring {
             io: RefCell::new(io),
             buffers: RefCell::new(buffers),
@@ -239,6 +241,21 @@ impl Ring {
             drop(entered);
         }
         done.extend(io.completion().filter_map(|entry| taken(&entry)));
+    }
+
+    /// Whether the event is written to when something completes. What completed before is found by
+    /// [`Ring::has_something`].
+    pub fn calls(&self, calls: bool) {
+        let mut io = self.io.borrow_mut();
+        let completions = io.completion();
+        match calls {
+            true => completions.enable_eventfd(),
+            false => completions.disable_eventfd(),
+        }
+        drop(completions);
+        // The kernel notes that there is something and then looks whether to tell; this is the other way round,
+        // so one of both sees the other.
+        fence(Ordering::SeqCst);
     }
 
     /// Whether something has completed, or will when the kernel is called; asks memory alone.

@@ -12,6 +12,7 @@ use super::sockets::Sockets;
 use super::writes::Writes;
 use crate::runtime::driver::Driver;
 use crate::runtime::socket;
+use crate::shard::time::Time;
 
 /// The ring as a driver has it.
 pub struct Side {
@@ -52,6 +53,12 @@ impl Side {
         let mut done = self.done.take();
         self.ring.enter(&mut done);
         let any = !done.is_empty();
+        // All that is in these has come before.
+        let now = if any {
+            driver.clock.now()
+        } else {
+            Time::default()
+        };
         for one in done.drain(..) {
             match one.what {
                 What::Write | What::Sync => {
@@ -59,7 +66,7 @@ impl Side {
                         driver.log.written(written);
                     }
                 }
-                _ => self.sockets.complete(driver, &self.ring, one),
+                _ => self.sockets.complete(driver, &self.ring, one, now),
             }
         }
         if any {
@@ -69,14 +76,19 @@ impl Side {
         any
     }
 
+    /// Whether what completes is told to the executor: while it looks by itself that is wasted.
+    pub fn calls(&self, calls: bool) {
+        self.ring.calls(calls);
+    }
+
     /// Whether something has completed; asks memory alone.
     pub fn has_something(&self) -> bool {
         self.ring.has_something()
     }
 
     /// What a connection has to say leaves.
-    pub fn send(&self, driver: &Rc<Driver>, place: u32) {
-        self.sockets.send(driver, &self.ring, place);
+    pub fn send(&self, driver: &Rc<Driver>, place: u32, now: u64) {
+        self.sockets.send(driver, &self.ring, place, now);
     }
 
     /// Whether the kernel sends for a connection.

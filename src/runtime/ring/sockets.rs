@@ -12,6 +12,7 @@ use crate::runtime::connection::Connection;
 use crate::runtime::driver::Driver;
 use crate::runtime::figures::count;
 use crate::runtime::socket;
+use crate::shard::time::Time;
 
 /// A connection and what the kernel still does for it.
 struct Slot {
@@ -50,11 +51,11 @@ impl Sockets {
     }
 
     /// Something has completed.
-    pub fn complete(&self, driver: &Rc<Driver>, ring: &Ring, done: Done) {
+    pub fn complete(&self, driver: &Rc<Driver>, ring: &Ring, done: Done, now: Time) {
         match done.what {
             What::Accept => self.accepted(driver, ring, done),
-            What::Receive => self.received(driver, ring, done),
-            What::Send => self.sent(driver, ring, done),
+            What::Receive => self.received(driver, ring, done, now),
+            What::Send => self.sent(driver, ring, done, now.mono),
             _ => {}
         }
     }
@@ -119,7 +120,7 @@ impl Sockets {
         ring.receive(fd, place as u32);
     }
 
-    fn received(&self, driver: &Rc<Driver>, ring: &Ring, done: Done) {
+    fn received(&self, driver: &Rc<Driver>, ring: &Ring, done: Done, now: Time) {
         let connection = {
             let mut slots = self.slots.borrow_mut();
             let Some(Some(slot)) = slots.get_mut(done.place as usize) else {
@@ -137,7 +138,7 @@ impl Sockets {
             count(&driver.figures.bytes_in, length as u64);
             ring.with_bytes(buffer, length, |bytes| connection.take_in(bytes));
             ring.give_back(buffer);
-            connection.advance(driver);
+            connection.advance(driver, now);
         }
         let is_over = match done.result {
             0 => true,
@@ -171,7 +172,7 @@ impl Sockets {
     }
 
     /// Sends what a connection has to say, if the kernel is done with what it said before.
-    pub fn send(&self, driver: &Rc<Driver>, ring: &Ring, place: u32) {
+    pub fn send(&self, driver: &Rc<Driver>, ring: &Ring, place: u32, now: u64) {
         {
             let mut slots = self.slots.borrow_mut();
             let Some(Some(slot)) = slots.get_mut(place as usize) else {
@@ -181,7 +182,7 @@ impl Sockets {
                 slot.sending.clear();
                 slot.sent = 0;
                 slot.connection.swap_out(&mut slot.sending);
-                self.push(driver, ring, slot, place);
+                self.push(ring, slot, place, now);
             }
         }
         self.arm(driver, ring, place);
@@ -189,19 +190,19 @@ impl Sockets {
     }
 
     #[expect(unsafe_code, reason = "the bytes are handed to the kernel")]
-    fn push(&self, driver: &Driver, ring: &Ring, slot: &mut Slot, place: u32) {
+    fn push(&self, ring: &Ring, slot: &mut Slot, place: u32, now: u64) {
         let rest = &slot.sending[slot.sent..];
         slot.connection.set_unsent(rest.len());
         if rest.is_empty() || slot.connection.is_closed() {
             return;
         }
-        slot.sends_since = Some(driver.clock.mono());
+        slot.sends_since = Some(now);
         // SAFETY: the bytes are neither moved nor changed as long as `sends_since` says so, and the slot stays
         // until then.
         unsafe { ring.send(slot.fd, place, rest.as_ptr(), rest.len()) }
     }
 
-    fn sent(&self, driver: &Rc<Driver>, ring: &Ring, done: Done) {
+    fn sent(&self, driver: &Rc<Driver>, ring: &Ring, done: Done, now: u64) {
         let connection = {
             let mut slots = self.slots.borrow_mut();
             let Some(Some(slot)) = slots.get_mut(done.place as usize) else {
@@ -214,7 +215,7 @@ impl Sockets {
                 let bytes = done.result as usize;
                 count(&driver.figures.bytes_out, bytes as u64);
                 slot.sent += bytes;
-                self.push(driver, ring, slot, done.place);
+                self.push(ring, slot, done.place, now);
             }
             slot.connection.clone()
         };
