@@ -394,6 +394,7 @@ fn placement_messages() -> Vec<placement::Message> {
                 node: NodeId(1),
                 address: "127.0.0.1:7400".into(),
                 edition: Edition(4),
+                standing: coracle::placement::Standing::Draining,
                 stores: vec![StoreId(2), StoreId(3)],
                 labels: vec![("zone".into(), "a".into())],
             }],

@@ -306,6 +306,7 @@ mod tests {
                 node: Default::default(),
                 address: "127.0.0.1:7400".into(),
                 edition: Edition::FIRST,
+                standing: crate::placement::Standing::Member,
                 stores: vec![StoreId(1)],
                 labels: Vec::new(),
             },

@@ -1,17 +1,58 @@
-//! `coracle node`: which nodes belong to the cluster.
+//! `coracle node`: which nodes belong to the cluster, and how one leaves it.
+
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::Failure;
 use crate::cli::cluster::{Cluster, Told, list};
-use crate::cli::target::Target;
+use crate::cli::target::{Target, failed, strange};
+use crate::cli::{Exit, Failure};
+use crate::placement::{Message, Standing};
+use crate::shard::ids::NodeId;
+
+/// The pause between two looks at a node that is emptied.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is done with nodes.
 #[derive(Subcommand)]
 pub enum NodeCommand {
     /// List the nodes of the cluster, where they are reached and what they hold
     List(List),
+    /// Empty a node: what lies on it moves to others, and it is given nothing more
+    #[command(
+        after_help = "Ends with 0 once the node holds nothing; with 1 if that takes longer than --wait, and it goes on.\n\nExamples:\n  coracle node drain 4\n  coracle node drain 4 --wait 0\n  coracle node drain 4 --undo"
+    )]
+    Drain(Drain),
+    /// Take an emptied node out of the cluster, for good
+    #[command(
+        after_help = "It is refused while it holds anything. Then it is given nothing more and not listed; end its process and remove its\ndirectory: with an empty one it can join as another node.\n\nExamples:\n  coracle node remove 4"
+    )]
+    Remove(Remove),
+}
+
+/// Empties a node.
+#[derive(Args)]
+pub struct Drain {
+    /// The node; 'coracle node list' shows them
+    node: u64,
+    /// Let it hold replicas again
+    #[arg(long)]
+    undo: bool,
+    /// Seconds to wait until it is empty
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait: u64,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Takes a node out.
+#[derive(Args)]
+pub struct Remove {
+    /// The node
+    node: u64,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Lists the nodes.
@@ -26,7 +67,14 @@ pub struct List {
 
 /// Runs one of them.
 pub(super) fn run(command: NodeCommand) -> Result<(), Failure> {
-    let NodeCommand::List(list) = command;
+    match command {
+        NodeCommand::List(list) => show(&list),
+        NodeCommand::Drain(drain) => empty(&drain),
+        NodeCommand::Remove(remove) => take_out(&remove),
+    }
+}
+
+fn show(list: &List) -> Result<(), Failure> {
     let told = Cluster::open(&list.target)?.look();
     let mut out = list.target.output();
     if list.target.is_json() {
@@ -35,6 +83,84 @@ pub(super) fn run(command: NodeCommand) -> Result<(), Failure> {
         return out.finish();
     }
     out.table(&HEAD, &told.iter().map(row).collect::<Vec<_>>());
+    out.finish()
+}
+
+/// Has a node stand otherwise to the cluster.
+fn stand(cluster: &mut Cluster, node: u64, standing: Standing) -> Result<(), Failure> {
+    let question = Message::Stand {
+        node: NodeId(node),
+        standing,
+    };
+    match cluster.caller.ask_placement(&question).map_err(failed)? {
+        Message::Nodes(_, nodes) => cluster.nodes = nodes,
+        Message::StandingRefused { why, .. } => return Err(Failure::new(Exit::Failed, why)),
+        other => return Err(strange(&other)),
+    }
+    Ok(())
+}
+
+/// Replicas on a node, as all nodes tell of their regions.
+fn held(cluster: &Cluster, node: u64) -> usize {
+    let nodes = cluster.nodes.iter();
+    let stores: Vec<_> = nodes
+        .filter(|info| info.node.0 == node)
+        .flat_map(|info| info.stores.clone())
+        .collect();
+    let regions = cluster.regions();
+    let peers = regions.iter().flat_map(|region| &region.peers);
+    peers.filter(|peer| stores.contains(&peer.store)).count()
+}
+
+fn empty(drain: &Drain) -> Result<(), Failure> {
+    let mut cluster = Cluster::open(&drain.target)?;
+    let mut out = drain.target.output();
+    let node = drain.node;
+    if drain.undo {
+        stand(&mut cluster, node, Standing::Member)?;
+        let text = || format!("node {node} may hold replicas again");
+        out.line(text, || json!({ "node": node, "state": "member" }));
+        return out.finish();
+    }
+    stand(&mut cluster, node, Standing::Draining)?;
+    let end = Instant::now() + Duration::from_secs(drain.wait);
+    let mut told = None;
+    loop {
+        let left = held(&cluster, node);
+        if told != Some(left) {
+            let text = || format!("node {node} holds {left} replicas");
+            out.line(
+                text,
+                || json!({ "node": node, "state": "draining", "replicas": left }),
+            );
+            told = Some(left);
+        }
+        if left == 0 || drain.wait == 0 {
+            return out.finish();
+        }
+        if Instant::now() >= end {
+            out.finish()?;
+            let why = format!(
+                "node {node} still holds {left} replicas after {} s, and goes on; there may be no other node that may take them, see 'coracle node list'",
+                drain.wait
+            );
+            return Err(Failure::new(Exit::Failed, why));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn take_out(remove: &Remove) -> Result<(), Failure> {
+    let mut cluster = Cluster::open(&remove.target)?;
+    stand(&mut cluster, remove.node, Standing::Gone)?;
+    let mut out = remove.target.output();
+    let text = || {
+        format!(
+            "node {} does not belong to the cluster any more",
+            remove.node
+        )
+    };
+    out.line(text, || json!({ "node": remove.node, "state": "gone" }));
     out.finish()
 }
 
@@ -85,6 +211,7 @@ fn state(told: &Told) -> String {
     match &told.status {
         Err(why) => format!("silent: {why}"),
         Ok(status) if status["stopping"] == true => "stopping".into(),
+        Ok(_) if told.node.standing == Standing::Draining => "draining".into(),
         Ok(status) if list(&status["shards"]).any(|shard| shard["disk_full"] == true) => {
             "full".into()
         }

@@ -16,7 +16,7 @@ use crate::shard::ids::{NodeId, PeerId, RegionId, StoreId};
 use crate::shard::region::{PeerInfo, Region, Role};
 
 /// From here on a difference is worth a move.
-const DIFFERENCE: u32 = 2;
+pub const DIFFERENCE: u32 = 2;
 
 /// A region that lacks nothing, on the stores that it may lie on.
 #[derive(Clone, Debug)]
@@ -56,18 +56,31 @@ impl Scale<'_> {
         self.stores.get(&info.store)
     }
 
+    /// Who should lead instead, if the leader's store is to be emptied: it need not wait for the peer's turn.
+    pub fn abdicate(&self) -> Option<PeerId> {
+        let leader = self.region.peer(self.leader)?;
+        let drains = self.view(leader).is_some_and(|view| view.drains);
+        self.heir().filter(|_| drains).map(|(_, heir)| heir)
+    }
+
     fn lead(&self) -> Option<Shift> {
         let leader = self.region.peer(self.leader)?;
         let leads = self.view(leader)?.leaders;
+        let (least, heir) = self.heir()?;
+        (leads >= least + DIFFERENCE).then_some(Shift::Lead(heir))
+    }
+
+    /// The voter on the store that leads least, and how many it leads.
+    fn heir(&self) -> Option<(u32, PeerId)> {
         let heirs = self.region.peers.iter().filter_map(|info| {
             let able = info.peer != self.leader
+                && info.role == Role::Voter
                 && !self.pending.contains(&info.peer)
                 && !self.silent.contains(&info.peer);
             let view = self.view(info).filter(|view| able && view.fit)?;
             Some((view.leaders, info.peer))
         });
-        let (least, heir) = heirs.min()?;
-        (leads >= least + DIFFERENCE).then_some(Shift::Lead(heir))
+        heirs.min()
     }
 
     fn leave(&self) -> Option<Shift> {
@@ -107,7 +120,7 @@ mod tests {
     use crate::shard::region::Epoch;
     use coracle_engine::record::KeyRange;
 
-    /// Stores as `store:peers/leaders`, store s on node s / 10, `-` behind it: gets no more. Peers as
+    /// Stores as `store:peers/leaders`, store s on node s / 10, `-` behind it: gets no more, `x`: is to be emptied. Peers as
     /// `peer@store`, `?` behind one: pending, `!`: silent. The first leads.
     fn run(stores: &str, peers: &str) -> String {
         let (mut pending, mut silent) = (BTreeSet::new(), BTreeSet::new());
@@ -129,14 +142,15 @@ mod tests {
         let infos: Vec<PeerInfo> = infos.collect();
         let views = stores.split(' ').map(|text| {
             let (store, counts) = text
-                .trim_end_matches('-')
+                .trim_end_matches(['-', 'x'])
                 .split_once(':')
                 .expect("store:counts");
             let (load, leaders) = counts.split_once('/').expect("peers/leaders");
             let view = StoreView {
                 node: NodeId(number(store) / 10),
-                fit: !text.ends_with('-'),
+                fit: !text.ends_with(['-', 'x']),
                 lost: false,
+                drains: text.ends_with('x'),
                 load: number(load) as u32,
                 leaders: number(leaders) as u32,
             };
@@ -155,6 +169,9 @@ mod tests {
             silent: &silent,
             stores: &views.collect(),
         };
+        if let Some(heir) = scale.abdicate() {
+            return format!("{heir} instead");
+        }
         match scale.shift() {
             None => "nothing".into(),
             Some(Shift::Lead(peer)) => format!("{peer} leads"),
@@ -170,6 +187,9 @@ mod tests {
             10:2/2 20:2/0 30:2/0 | 1@10 2@20? 3@30 | 3 leads
             10:2/2 20:2/0 30:2/0 | 1@10 2@20! 3@30? | nothing
             10:2/2 20:2/0- 30:2/1 | 1@10 2@20 3@30 | nothing
+            10:1/1x 20:1/0 30:1/0 | 1@10 2@20 3@30 | 2 instead
+            10:1/1x 20:1/0x 30:1/0- | 1@10 2@20 3@30 | nothing
+            10:1/1 20:9/0x 30:1/0 40:0/0 | 1@10 2@20 3@30 | 2 to 40
             10:9/3 20:2/2 30:2/1 | 1@10 2@20 3@30 | 3 leads
             10:2/1 11:0/0 | 1@10 | 1 to 11
             10:1/1 11:0/0 | 1@10 | nothing

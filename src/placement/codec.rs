@@ -4,7 +4,7 @@
 //! \0p/cluster            version u8 │ cluster u64 │ crc u32
 //! \0p/ids                version u8 │ first id that is not given out, for sure u64 │ crc u32
 //! \0p/version            version u8 │ version of the list of nodes u64 │ crc u32
-//! \0p/node/<id be64>     version u8 │ node u64 │ nonce u64 │ edition u64 │ address short
+//! \0p/node/<id be64>     version u8 │ node u64 │ nonce u64 │ edition u64 │ standing u8 │ address short
 //!                        │ labels u16 × (short, short) │ stores u16 × u64 │ crc u32
 //! \0p/region/<id be64>   version u8 │ region u64 │ version u64 │ conf_ver u64 │ start short │ limit short
 //!                        │ peers u16 × (peer u64, store u64, role u8) │ crc u32
@@ -15,6 +15,7 @@
 use coracle_engine::record::KeyRange;
 
 use super::message::NodeInfo;
+use super::standing::Standing;
 use crate::shard::codec::{Malformed, Reader, put_short};
 use crate::shard::ids::{ClusterId, Edition, NodeId, RegionId, StoreId};
 use crate::shard::meta::{PEERS_MAX, put_peer, take_peer};
@@ -22,7 +23,7 @@ use crate::shard::region::{Epoch, Region};
 
 /// What every key of placement begins with.
 pub const PREFIX: &[u8] = b"\x00p/";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The most stores of a node, and the most labels.
 pub const NODE_PARTS_MAX: usize = 4096;
 
@@ -37,6 +38,8 @@ pub struct Node {
     pub address: String,
     /// The edition of address and labels.
     pub edition: Edition,
+    /// How it stands to the cluster.
+    pub standing: Standing,
     /// Where it stands.
     pub labels: Vec<(String, String)>,
     /// Its stores, one per shard in order.
@@ -50,6 +53,7 @@ impl Node {
             node: self.node,
             address: self.address.clone(),
             edition: self.edition,
+            standing: self.standing,
             stores: self.stores.clone(),
             labels: self.labels.clone(),
         }
@@ -104,6 +108,7 @@ impl Record {
                 put_u64(&mut out, node.node.0);
                 put_u64(&mut out, node.nonce);
                 put_u64(&mut out, node.edition.0);
+                out.push(node.standing.number());
                 put_short(&mut out, node.address.as_bytes());
                 put_count(&mut out, node.labels.len());
                 for (name, value) in &node.labels {
@@ -186,6 +191,7 @@ fn take_text(reader: &mut Reader<'_>) -> Result<String, Malformed> {
 fn take_node(reader: &mut Reader<'_>) -> Result<Node, Malformed> {
     let (node, nonce) = (NodeId(reader.u64()?), reader.u64()?);
     let edition = Edition(reader.u64()?);
+    let standing = Standing::of(reader.u8()?).ok_or(Malformed("an unknown standing"))?;
     let address = take_text(reader)?;
     let labels = (0..take_count(reader, NODE_PARTS_MAX)?)
         .map(|_| Ok((take_text(reader)?, take_text(reader)?)))
@@ -198,6 +204,7 @@ fn take_node(reader: &mut Reader<'_>) -> Result<Node, Malformed> {
         nonce,
         address,
         edition,
+        standing,
         labels,
         stores,
     })
@@ -238,6 +245,7 @@ mod tests {
                 nonce: 99,
                 address: "a.example:7400".into(),
                 edition: Edition(3),
+                standing: Standing::Draining,
                 labels: vec![("zone".into(), "b".into())],
                 stores: vec![StoreId(4), StoreId(5)],
             }),

@@ -6,6 +6,7 @@
 
 use super::codec::{NODE_PARTS_MAX, Node};
 use super::message::Message;
+use super::standing::Standing;
 use super::state::State;
 use crate::shard::ids::{Edition, NodeId, StoreId};
 
@@ -38,6 +39,10 @@ pub fn join(
         .find(|node| node.nonce == nonce)
         .cloned();
     let node = match known {
+        Some(known) if known.standing == Standing::Gone => {
+            let why = "the node was removed from the cluster; with an empty directory it can join as another one";
+            return refuse(why);
+        }
         Some(known) if known.stores.len() != usize::from(shards) => {
             return refuse("the node has joined with another number of shards");
         }
@@ -59,6 +64,7 @@ pub fn join(
                 nonce,
                 address,
                 edition,
+                standing: Standing::Member,
                 labels,
                 stores: (1..=u64::from(shards))
                     .map(|n| StoreId(first + n))

@@ -1,6 +1,7 @@
 //! What stores and placement say to each other. Any of these may be lost, doubled or late: a request
 //! that makes something carries a nonce, and an instruction the epoch under which it was thought out.
 
+use super::standing::Standing;
 use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::shard::region::{Epoch, PeerInfo, Region};
 use crate::shard::request::PeerChange;
@@ -102,6 +103,20 @@ pub enum Message {
     Nodes(u64, Vec<NodeInfo>),
     /// Regions in the order of their keys, with their leaders as far as known.
     Regions(Vec<(Region, Option<PeerInfo>)>),
+    /// A node should stand otherwise to the cluster. Answered by all nodes, or by why not.
+    Stand {
+        /// The node.
+        node: NodeId,
+        /// How it should stand.
+        standing: Standing,
+    },
+    /// It cannot.
+    StandingRefused {
+        /// The node.
+        node: NodeId,
+        /// Why not.
+        why: String,
+    },
     /// The receiver does not lead region 1.
     NotPlacement {
         /// Who leads it, as far as known.
@@ -120,6 +135,8 @@ pub struct NodeInfo {
     pub edition: Edition,
     /// Its stores, one per shard in order.
     pub stores: Vec<StoreId>,
+    /// How it stands to the cluster.
+    pub standing: Standing,
     /// Where it stands.
     pub labels: Vec<(String, String)>,
 }

@@ -6,6 +6,7 @@ pub mod codec; // the bytes of its records
 pub mod registry; // regions as their leaders told of them
 pub mod state; // what is durable
 pub mod join; // processes come to belong
+pub mod standing; // … and to leave
 pub mod replica_checker; // the next step of a region
 pub mod balance; // what would lie better elsewhere
 #[expect(
@@ -19,4 +20,5 @@ mod simulation; // a toy cluster carries out what it is told
 pub use codec::Node;
 pub use message::{Message, NodeInfo};
 pub use placement::{Options, Placement, Writes};
+pub use standing::Standing;
 pub use state::bootstrap_pairs;

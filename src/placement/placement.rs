@@ -8,15 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::balance::{Scale, Shift};
-use super::codec::Node;
+use super::balance::{DIFFERENCE, Scale, Shift};
 use super::join::join;
 use super::message::{Message, Operator, RegionStats, Verdict};
 use super::registry::Put;
 use super::replica_checker::{Picture, Step, StoreView, is_crowded};
+use super::standing::stand;
 use super::state::State;
 use crate::shard::codec::Malformed;
-use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::ids::{NodeId, PeerId, RegionId, StoreId};
 use crate::shard::limits::{ENTRY_BYTES_MAX, KEY_BYTES_MAX};
 use crate::shard::membership::Change;
 use crate::shard::meta::PEERS_MAX;
@@ -27,8 +27,9 @@ use crate::shard::time::{MILLISECOND, Time};
 const IDS_MAX: u32 = 1 << 16;
 const LIST_MAX: u32 = 1024;
 
-/// Regions that are looked at in one tick.
+/// Regions that are looked at together, and the pause between two looks.
 const LOOKS: usize = 256;
+const LOOK_MS: u64 = 200;
 
 /// Silent stores that are called at once.
 const CALLS: usize = 16;
@@ -120,6 +121,7 @@ pub struct Placement {
     learners: BTreeMap<PeerId, (RegionId, u64)>,
     /// Regions up to here were looked at.
     looked: RegionId,
+    looks_at: u64,
     /// Silent stores up to here were called, and when the next ones are.
     called: StoreId,
     calls_at: u64,
@@ -146,6 +148,7 @@ impl Placement {
             shifts: BTreeMap::new(),
             learners: BTreeMap::new(),
             looked: RegionId(0),
+            looks_at: 0,
             called: StoreId(0),
             calls_at: 0,
             token: 0,
@@ -216,7 +219,8 @@ impl Placement {
                 region,
                 verdict: self.validate(region, &peer, epoch),
             }),
-            Message::ListNodes => Some(self.nodes()),
+            Message::ListNodes => Some(self.state.list()),
+            Message::Stand { node, standing } => Some(stand(&mut self.state, node, standing)),
             Message::LocateRegion { key } => Some(self.list(&key, 1)),
             Message::ListRegions { start, count } => Some(self.list(&start, count)),
             _ => None,
@@ -272,43 +276,56 @@ impl Placement {
             _ => StoreId(0),
         };
         for store in stores {
-            let nodes = self.nodes();
+            let nodes = self.state.list();
             self.answer(store, nodes);
         }
     }
 
-    /// Looks at some regions that have fewer voters than there are nodes for: a store that has just come
-    /// need not wait for their next heartbeats.
+    /// Looks at some regions that have fewer voters than there are nodes for, lie where nothing should lie, or
+    /// could lie better: they need not wait for their next heartbeats.
     fn look(&mut self, now: Time) {
-        let unfit = now.mono.saturating_sub(self.options.fit_ms * MILLISECOND);
-        let fit = self
-            .heard
-            .iter()
-            .filter(|(_, (at, free))| *free && *at >= unfit);
-        let nodes: BTreeSet<_> = fit
-            .filter_map(|(store, _)| self.state.stores.get(store))
-            .collect();
+        if now.mono < self.looks_at {
+            return;
+        }
+        self.looks_at = now.mono + LOOK_MS * MILLISECOND;
+        let views = self.views(now);
+        let fit = || views.values().filter(|view| view.fit);
+        let nodes: BTreeSet<NodeId> = fit().map(|view| view.node).collect();
         let wanted = self.options.replicas.min(nodes.len());
-        let (mut short, mut seen) = (Vec::new(), 0);
+        let spread = |count: fn(&StoreView) -> u32| {
+            let most = views.values().map(count).max().unwrap_or_default();
+            most.saturating_sub(fit().map(count).min().unwrap_or(most))
+        };
+        let uneven = spread(|view| view.load).max(spread(|view| view.leaders)) >= DIFFERENCE;
+        let room = self.options.moves_max.saturating_sub(self.shifts.len());
+        let mut even_out = match uneven && self.options.balances {
+            true => room,
+            false => 0,
+        };
+        let (mut chosen, mut seen) = (Vec::new(), 0);
         let mut last = RegionId(0);
         for region in self.state.regions.behind(self.looked).take(LOOKS) {
             (seen, last) = (seen + 1, region.id);
             let settled = region.peers.iter().all(|info| info.role == Role::Voter);
             let leader = self.state.regions.leader(region.id);
             let leader = leader.and_then(|info| region.peer(info.peer));
-            if let Some(leader) = leader
-                && settled
-                && region.peers.len() < wanted
-                && !self.moves.contains_key(&region.id)
-            {
-                short.push((region.clone(), *leader));
+            let under_way =
+                self.moves.contains_key(&region.id) || self.shifts.contains_key(&region.id);
+            let Some(leader) = leader.filter(|_| settled && !under_way) else {
+                continue;
+            };
+            let drains = |info: &PeerInfo| views.get(&info.store).is_some_and(|view| view.drains);
+            let short = region.peers.len() < wanted || region.peers.iter().any(drains);
+            if short || even_out > 0 {
+                even_out = even_out.saturating_sub(usize::from(!short));
+                chosen.push((region.clone(), *leader));
             }
         }
         self.looked = match seen == LOOKS {
             true => last,
             false => RegionId(0),
         };
-        for (region, leader) in short {
+        for (region, leader) in chosen {
             let to = leader.store;
             let stats = RegionStats::of(region, leader);
             if let Some(operator) = self.region(now, to, &stats) {
@@ -392,11 +409,6 @@ impl Placement {
         }
     }
 
-    fn nodes(&self) -> Message {
-        let nodes = self.state.nodes.values();
-        Message::Nodes(self.state.version, nodes.map(Node::info).collect())
-    }
-
     fn list(&self, start: &[u8], count: u32) -> Message {
         let regions = self.state.regions.from_key(start);
         let regions = regions.take(count.min(LIST_MAX) as usize);
@@ -430,7 +442,6 @@ impl Placement {
             }
             self.moves.remove(&region.id);
         }
-        let (lost, unfit) = (silent(self.options.down_ms), silent(self.options.fit_ms));
         let over = match self.shifts.get(&region.id).map(|shifting| shifting.shift) {
             Some(Shift::Lead(to)) => stats.leader.peer == to,
             Some(Shift::Leave(peer, _)) => region.peer(peer).is_none(),
@@ -439,7 +450,7 @@ impl Placement {
         if over {
             self.shifts.remove(&region.id);
         }
-        let stores = self.views(lost, unfit);
+        let stores = self.views(now);
         let down = stats
             .down_peers
             .iter()
@@ -462,18 +473,27 @@ impl Placement {
             overdue: &overdue,
             stores: &stores,
             wanted: self.options.replicas,
-            leaving: self.leaving(region.id),
+            leaving: self.leaving(region),
         };
         let step = match picture.step() {
             Some(step) => step,
             None => {
-                if !self.shifts.contains_key(&region.id) {
-                    self.shift(now, stats, &stores)?;
-                }
-                match self.shifts.get(&region.id).map(|shifting| shifting.shift) {
-                    Some(Shift::Lead(to)) => Step::Transfer(to),
-                    _ => {
-                        picture.leaving = self.leaving(region.id);
+                let silent = stats.down_peers.iter().map(|(peer, _)| *peer).collect();
+                let scale = Scale {
+                    region,
+                    leader: stats.leader.peer,
+                    pending: &pending,
+                    silent: &silent,
+                    stores: &stores,
+                };
+                let shift = match self.shifts.get(&region.id) {
+                    Some(shifting) => Some(shifting.shift),
+                    None => self.shift(now, &scale),
+                };
+                match (scale.abdicate(), shift) {
+                    (Some(to), _) | (None, Some(Shift::Lead(to))) => Step::Transfer(to),
+                    (None, _) => {
+                        picture.leaving = self.leaving(region);
                         picture.step()?
                     }
                 }
@@ -520,19 +540,19 @@ impl Placement {
     }
 
     /// All stores as they are now, and as they will be when what is under way has been done.
-    fn views(
-        &self,
-        lost: impl Fn(u64) -> bool,
-        unfit: impl Fn(u64) -> bool,
-    ) -> BTreeMap<StoreId, StoreView> {
+    fn views(&self, now: Time) -> BTreeMap<StoreId, StoreView> {
+        let silent = |ms: u64| move |since: u64| now.mono.saturating_sub(since) > ms * MILLISECOND;
+        let (lost, unfit) = (silent(self.options.down_ms), silent(self.options.fit_ms));
         let mut views = BTreeMap::new();
         for (store, node) in &self.state.stores {
             let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
             let view = StoreView {
                 node: *node,
-                fit: heard.is_some_and(|(at, free)| *free && !unfit(*at)),
+                fit: heard.is_some_and(|(at, free)| *free && !unfit(*at))
+                    && !self.state.drains(*store),
                 lost: lost(heard.map_or(self.begun, |(at, _)| *at)),
                 load: load.peers,
+                drains: self.state.drains(*store),
                 leaders: load.leaders,
             };
             views.insert(*store, view);
@@ -568,47 +588,37 @@ impl Placement {
         views
     }
 
-    fn leaving(&self, region: RegionId) -> Option<(PeerId, StoreId)> {
-        match self.shifts.get(&region)?.shift {
-            Shift::Leave(peer, to) => Some((peer, to)),
+    /// A voter that makes room, and for whom: one whose node is to be emptied before one that is moved.
+    fn leaving(&self, region: &Region) -> Option<(PeerId, Option<StoreId>)> {
+        let mut voters = region.peers.iter().filter(|info| info.role == Role::Voter);
+        if let Some(info) = voters.find(|info| self.state.drains(info.store)) {
+            return Some((info.peer, None));
+        }
+        match self.shifts.get(&region.id)?.shift {
+            Shift::Leave(peer, to) => Some((peer, Some(to))),
             Shift::Lead(_) => None,
         }
     }
 
     /// Begins to even out what a region lies heavy on, if that helps.
-    fn shift(
-        &mut self,
-        now: Time,
-        stats: &RegionStats,
-        stores: &BTreeMap<StoreId, StoreView>,
-    ) -> Option<()> {
-        let region = &stats.region;
+    fn shift(&mut self, now: Time, scale: &Scale<'_>) -> Option<Shift> {
         if !self.options.balances || self.shifts.len() >= self.options.moves_max {
             return None;
         }
-        let shift = Scale {
-            region,
-            leader: stats.leader.peer,
-            pending: &stats.pending_peers.iter().copied().collect(),
-            silent: &stats.down_peers.iter().map(|(peer, _)| *peer).collect(),
-            stores,
-        }
-        .shift()?;
+        let (region, shift) = (scale.region, scale.shift()?);
+        let store = |peer: PeerId| region.peer(peer).map(|info| info.store);
         let (from, to) = match shift {
-            Shift::Lead(peer) => (stats.leader.store, region.peer(peer)?.store),
-            Shift::Leave(peer, to) => (region.peer(peer)?.store, to),
+            Shift::Lead(peer) => (store(scale.leader)?, store(peer)?),
+            Shift::Leave(peer, to) => (store(peer)?, to),
         };
-        let since = now.mono;
-        self.shifts.insert(
-            region.id,
-            Shifting {
-                since,
-                shift,
-                from,
-                to,
-            },
-        );
-        Some(())
+        let shifting = Shifting {
+            since: now.mono,
+            shift,
+            from,
+            to,
+        };
+        self.shifts.insert(region.id, shifting);
+        Some(shift)
     }
 }
 
@@ -633,6 +643,7 @@ fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
 mod tests {
     use super::*;
     use crate::placement::bootstrap_pairs;
+    use crate::placement::codec::Node;
     use crate::shard::ids::{ClusterId, Edition, NodeId};
 
     fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -641,6 +652,7 @@ mod tests {
             nonce: 1,
             address: "one:1".into(),
             edition: Edition::FIRST,
+            standing: crate::placement::Standing::Member,
             labels: Vec::new(),
             stores: vec![StoreId(2)],
         };
@@ -740,7 +752,10 @@ mod tests {
             }
         }
         heard(&mut placement, stores[0]);
-        placement.tick(Time::default());
+        placement.tick(Time {
+            mono: LOOK_MS * MILLISECOND,
+            wall: 0,
+        });
         while let Some(writes) = placement.take_writes() {
             placement.written(writes.token, true);
         }

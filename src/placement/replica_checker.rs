@@ -26,6 +26,8 @@ pub struct StoreView {
     pub fit: bool,
     /// Whether it has been silent for so long that its peers are given up.
     pub lost: bool,
+    /// Whether it is to be emptied: then it is not fit.
+    pub drains: bool,
     /// How many peers lie on it, or are about to.
     pub load: u32,
     /// How many of them lead, or are about to.
@@ -49,8 +51,8 @@ pub struct Picture<'a> {
     pub stores: &'a BTreeMap<StoreId, StoreView>,
     /// How many voters it should have.
     pub wanted: usize,
-    /// A voter that makes room on its store, and where its place is taken.
-    pub leaving: Option<(PeerId, StoreId)>,
+    /// A voter that makes room on its store, and where its place is taken, if that is decided.
+    pub leaving: Option<(PeerId, Option<StoreId>)>,
 }
 
 /// The next step.
@@ -127,7 +129,7 @@ impl Picture<'_> {
     fn sort(
         &self,
         voters: &[&PeerInfo],
-        leaving: Option<(PeerId, StoreId)>,
+        leaving: Option<(PeerId, Option<StoreId>)>,
     ) -> (BTreeMap<PeerId, Option<NodeId>>, BTreeSet<PeerId>) {
         let mut order: Vec<&PeerInfo> = voters.to_vec();
         order.retain(|info| leaving.is_none_or(|(peer, _)| peer != info.peer));
@@ -176,13 +178,13 @@ impl Picture<'_> {
     fn target(
         &self,
         taken: &BTreeSet<NodeId>,
-        leaving: Option<(PeerId, StoreId)>,
+        leaving: Option<(PeerId, Option<StoreId>)>,
     ) -> Option<StoreId> {
         let free = |(store, view): &(&StoreId, &StoreView)| {
             view.fit
                 && !taken.contains(&view.node)
                 && self.region.on_store(**store).is_none()
-                && leaving.is_none_or(|(_, to)| to == **store)
+                && leaving.is_none_or(|(_, to)| to.is_none_or(|to| to == **store))
         };
         let stores = self.stores.iter().filter(free);
         stores
@@ -227,7 +229,7 @@ mod tests {
 
     /// Store s is on node s / 10. Peers: `v1@10` voter 1 on store 10; `l` learner, `i` incoming,
     /// `o` outgoing, `d` demoting; `!` behind it: down, `?`: pending, `~`: overdue, `>20`: leaves for store
-    /// 20. The first leads.
+    /// 20, `>?`: for any. The first leads.
     fn run(stores: &str, peers: &str) -> String {
         let (mut down, mut pending) = (BTreeSet::new(), BTreeSet::new());
         let (mut overdue, mut leaving) = (BTreeSet::new(), None);
@@ -239,7 +241,7 @@ mod tests {
                 let (id, store) = plain[1..].split_once('@').unwrap();
                 let peer = PeerId(id.parse().unwrap());
                 if !to.is_empty() {
-                    leaving = Some((peer, StoreId(to.parse().unwrap())));
+                    leaving = Some((peer, to.parse().ok().map(StoreId)));
                 }
                 text.ends_with('!').then(|| down.insert(peer));
                 text.ends_with('?').then(|| pending.insert(peer));
@@ -261,6 +263,7 @@ mod tests {
                 node: NodeId(number / 10),
                 fit: !text.ends_with(['!', '-']),
                 lost: text.ends_with('!'),
+                drains: false,
                 load: 0,
                 leaders: 0,
             };
@@ -331,6 +334,8 @@ mod tests {
             10 20 30 40 | v1@10 v2@20>40 v3@30 l4@40? | nothing
             10 20 30 40 | v1@10 v2@20>40 v3@30 l4@40 | +4 -2
             10 20 30 21 | v1@10 v2@20>21 v3@30 | learner @21
+            10 20- 21- 30 40 | v1@10 v2@20>? v3@30 | learner @40
+            10 20- 21- 30 | v1@10 v2@20>? v3@30 | nothing
             10 20 30 21 | v1@10 v2@20>21 v3@30 l4@21 | +4 -2
             10 20 30 11 | v1@10>11 v2@20 v3@30 l4@11 | +4 -1
             10 11 | v1@10>11 | learner @11

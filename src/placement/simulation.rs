@@ -14,6 +14,7 @@ use super::codec::Node;
 use super::message::{Message, Operator, RegionStats, StoreStats};
 use super::placement::{Options, Placement};
 use super::replica_checker::{StoreView, is_crowded};
+use super::standing::Standing;
 use super::state::bootstrap_pairs;
 use crate::shard::chance::Chance;
 use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
@@ -35,6 +36,7 @@ struct Toy {
     joined: BTreeMap<u64, Vec<StoreId>>,
     given: BTreeMap<PeerId, StoreId>,
     dead: Option<NodeId>,
+    drained: Option<NodeId>,
     calm: bool,
 }
 
@@ -60,6 +62,7 @@ impl Toy {
             nonce: 1,
             address: "one:1".into(),
             edition: Edition::FIRST,
+            standing: Standing::Member,
             labels: Vec::new(),
             stores: vec![StoreId(10), StoreId(11)],
         };
@@ -97,6 +100,7 @@ impl Toy {
             joined: BTreeMap::new(),
             given: BTreeMap::new(),
             dead: None,
+            drained: None,
             calm: false,
         }
     }
@@ -148,6 +152,13 @@ impl Toy {
         }
         for (from, message) in self.carry(true) {
             self.placement.handle(self.now, from, message);
+        }
+        if let Some(node) = self.drained {
+            let message = Message::Stand {
+                node,
+                standing: Standing::Draining,
+            };
+            self.placement.handle(self.now, StoreId(1 << 60), message);
         }
         self.placement.tick(self.now);
         if let Some(writes) = self.placement.take_writes() {
@@ -322,6 +333,13 @@ fn run(seed: u64) {
         toy.step(nodes);
     }
     toy.calm = true;
+    if nodes >= 5 && !seed.is_multiple_of(3) {
+        toy.drained = toy
+            .nodes
+            .values()
+            .copied()
+            .find(|node| Some(*node) != toy.dead);
+    }
     for _ in 0..800 {
         toy.step(nodes);
     }
@@ -337,11 +355,12 @@ fn run(seed: u64) {
 fn even(toy: &Toy) {
     let mut stores: BTreeMap<StoreId, StoreView> = BTreeMap::new();
     for (store, node) in &toy.nodes {
-        let dead = toy.is_dead(*store);
+        let (dead, drains) = (toy.is_dead(*store), toy.drained == Some(*node));
         let view = StoreView {
             node: *node,
-            fit: !dead,
+            fit: !dead && !drains,
             lost: dead,
+            drains,
             load: 0,
             leaders: 0,
         };
@@ -349,6 +368,12 @@ fn even(toy: &Toy) {
     }
     for (region, leader) in &toy.regions {
         for info in &region.peers {
+            let node = toy.nodes[&info.store];
+            assert!(
+                toy.drained != Some(node),
+                "seed {}: {region} lies on a node that drains",
+                toy.seed
+            );
             let view = stores.get_mut(&info.store).expect("a store");
             view.load += 1;
             view.leaders += u32::from(info.peer == *leader && region.id >= RegionId::FIRST_USER);

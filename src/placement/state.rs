@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Node, PREFIX, Record, region_key};
+use super::message::Message;
 use super::registry::{Put, Registry};
+use super::standing::Standing;
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{ClusterId, NodeId, RegionId, StoreId};
 use crate::shard::region::Region;
@@ -22,7 +24,7 @@ pub struct State {
     pub cluster: ClusterId,
     /// Processes.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// The process of each store.
+    /// The process of each store of the nodes that belong to the cluster.
     pub stores: BTreeMap<StoreId, NodeId>,
     /// Regions.
     pub regions: Registry,
@@ -69,8 +71,13 @@ impl State {
     }
 
     fn keep_node(&mut self, node: Node) {
-        let stores = node.stores.iter().map(|store| (*store, node.node));
-        self.stores.extend(stores);
+        match node.standing {
+            Standing::Gone => self.stores.retain(|_, of| *of != node.node),
+            _ => {
+                let stores = node.stores.iter().map(|store| (*store, node.node));
+                self.stores.extend(stores);
+            }
+        }
         self.nodes.insert(node.node, node);
     }
 
@@ -97,6 +104,19 @@ impl State {
         self.want(&Record::Version(self.version));
         self.want(&Record::Node(node.clone()));
         self.keep_node(node);
+    }
+
+    /// The nodes that belong to the cluster, as whoever asks is told.
+    pub fn list(&self) -> Message {
+        let nodes = self.nodes.values();
+        let there = nodes.filter(|node| node.standing != Standing::Gone);
+        Message::Nodes(self.version, there.map(Node::info).collect())
+    }
+
+    /// Whether a store is to be emptied.
+    pub fn drains(&self, store: StoreId) -> bool {
+        let node = self.stores.get(&store).and_then(|id| self.nodes.get(id));
+        node.is_some_and(|node| node.standing == Standing::Draining)
     }
 
     /// Takes in what is told of a region.

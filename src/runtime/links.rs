@@ -184,6 +184,7 @@ mod tests {
             node: NodeId(4),
             address: address.into(),
             edition: Edition(edition),
+            standing: crate::placement::Standing::Member,
             stores: vec![StoreId(5), StoreId(6)],
             labels: Vec::new(),
         }

@@ -160,6 +160,7 @@ impl Node {
             node: self.identity.node,
             address: self.identity.address.clone(),
             edition: self.identity.edition,
+            standing: crate::placement::Standing::Member,
             labels: Vec::new(),
             stores: self.identity.stores.clone(),
         };
@@ -198,6 +199,7 @@ impl Node {
                 nonce: self.identity.nonce,
                 address: self.identity.address.clone(),
                 edition: self.identity.edition,
+                standing: crate::placement::Standing::Member,
                 labels: Vec::new(),
                 stores: stores.clone(),
             },
@@ -395,6 +397,7 @@ fn known_nodes(data: &Path) -> Vec<NodeInfo> {
             stores: stores.ok()?.into_iter().map(StoreId).collect(),
             address: words.next()?.to_string(),
             edition,
+            standing: crate::placement::Standing::Member,
             labels: Vec::new(),
         })
     };

@@ -114,7 +114,8 @@ impl Shard {
             | Message::ValidatePeer { .. }
             | Message::LocateRegion { .. }
             | Message::ListRegions { .. }
-            | Message::ListNodes => true,
+            | Message::ListNodes
+            | Message::Stand { .. } => true,
             _ => false,
         };
         if !asks {

@@ -83,6 +83,7 @@ impl Membership {
             node,
             address,
             edition,
+            standing,
             stores,
             labels,
         } = self.info(self.edition());
@@ -91,6 +92,7 @@ impl Membership {
             nonce: self.nonce,
             address,
             edition,
+            standing,
             labels,
             stores,
         }
@@ -107,6 +109,7 @@ impl Membership {
             node: self.node,
             address: self.addresses[edition.0 as usize - 1].clone(),
             edition,
+            standing: crate::placement::Standing::Member,
             stores: self.stores.clone(),
             labels: Vec::new(),
         }

@@ -3,6 +3,7 @@
 use rkyv::tuple::ArchivedTuple2;
 use rkyv::{Archive, Serialize};
 
+use crate::placement::Standing;
 use crate::placement::codec::NODE_PARTS_MAX;
 use crate::placement::message::{Message, NodeInfo, Operator, RegionStats, StoreStats, Verdict};
 use crate::shard::codec::Malformed;
@@ -73,6 +74,14 @@ pub(crate) enum PlacementForm<'a> {
     NotPlacement {
         hint: Option<u64>,
     },
+    Stand {
+        node: u64,
+        standing: u8,
+    },
+    StandingRefused {
+        node: u64,
+        why: Text<'a>,
+    },
 }
 
 /// A process, and where it is reached.
@@ -81,6 +90,7 @@ pub(crate) struct NodeForm<'a> {
     node: u64,
     address: Text<'a>,
     edition: u64,
+    standing: u8,
     stores: Vec<u64>,
     labels: Vec<(Text<'a>, Text<'a>)>,
 }
@@ -241,6 +251,14 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
             Message::NotPlacement { hint } => PlacementForm::NotPlacement {
                 hint: hint.map(|store| store.0),
             },
+            Message::Stand { node, standing } => PlacementForm::Stand {
+                node: node.0,
+                standing: standing.number(),
+            },
+            Message::StandingRefused { node, why } => PlacementForm::StandingRefused {
+                node: node.0,
+                why: Text(why),
+            },
         }
     }
 }
@@ -352,6 +370,14 @@ impl ArchivedPlacementForm<'_> {
             Form::NotPlacement { hint } => Message::NotPlacement {
                 hint: hint.as_ref().map(|store| StoreId(store.to_native())),
             },
+            Form::Stand { node, standing: to } => Message::Stand {
+                node: NodeId(node.to_native()),
+                standing: standing(*to)?,
+            },
+            Form::StandingRefused { node, why } => Message::StandingRefused {
+                node: NodeId(node.to_native()),
+                why: why.get(TEXT_BYTES_MAX)?,
+            },
         })
     }
 }
@@ -363,6 +389,7 @@ impl<'a> From<&'a NodeInfo> for NodeForm<'a> {
             node: node.node.0,
             address: Text(&node.address),
             edition: node.edition.0,
+            standing: node.standing.number(),
             stores: node.stores.iter().map(|store| store.0).collect(),
             labels: labels
                 .map(|(name, value)| (Text(name), Text(value)))
@@ -378,10 +405,15 @@ impl ArchivedNodeForm<'_> {
             node: NodeId(self.node.to_native()),
             address: self.address.get(TEXT_BYTES_MAX)?,
             edition: Edition(self.edition.to_native()),
+            standing: standing(self.standing)?,
             stores: stores.map(|store| StoreId(store.to_native())).collect(),
             labels: named(&self.labels)?,
         })
     }
+}
+
+fn standing(number: u8) -> Result<Standing, Malformed> {
+    Standing::of(number).ok_or(Malformed("an unknown standing"))
 }
 
 /// Names and values.
@@ -553,7 +585,7 @@ pub fn weight(message: &Message) -> usize {
             address.len() + labels.sum::<usize>()
         }
         Message::Joined { stores, .. } => stores.len() * 8,
-        Message::JoinRefused { why, .. } => why.len(),
+        Message::JoinRefused { why, .. } | Message::StandingRefused { why, .. } => why.len(),
         Message::RegionHeartbeat(stats) => {
             region(&stats.region) + stats.down_peers.len() * 16 + stats.pending_peers.len() * 8
         }

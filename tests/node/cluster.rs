@@ -127,3 +127,41 @@ fn leaders_and_replicas_move_when_they_are_told_to() {
         assert!(told.contains(word), "{told}");
     }
 }
+
+#[test]
+fn a_node_that_is_drained_holds_nothing_and_can_be_taken_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [one, two, three] = three(directory.path());
+    let spare = Node::start(&directory.path().join("spare"), &["--join", &two.address()]);
+    for number in 0..50 {
+        assert!(one.client().set(&format!("key-{number}"), b"value"));
+    }
+    let name = one.word("node");
+    let (code, _, told) = two.command(&["node", "remove", &name]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("drain it first"), "{told}");
+    let (code, text, told) = two.command(&["node", "drain", &name, "--wait", "60"]);
+    assert_eq!(code, 0, "{text}{told}");
+    assert!(text.ends_with(&format!("node {name} holds 0 replicas\n")));
+    let (_, text, _) = two.command(&["node", "list"]);
+    assert!(text.contains("draining"), "{text}");
+    let (code, text, told) = two.command(&["node", "remove", &name]);
+    assert_eq!(code, 0, "{text}{told}");
+    one.kill();
+    for node in [&two, &three, &spare] {
+        assert_eq!(node.client().get("key-7"), Some(b"value".to_vec()));
+        assert!(node.client().set("key-7", b"value"));
+    }
+    let (code, _, told) = two.command(&["node", "drain", "999"]);
+    assert_eq!(code, 1);
+    assert!(told.contains("there is no node 999"), "{told}");
+    wait_for("nobody lists it", || {
+        let (_, text, _) = two.command(&["node", "list", "--json"]);
+        !text.contains(&one_address(&name))
+    });
+}
+
+/// How a node is named in a list.
+fn one_address(name: &str) -> String {
+    format!("\"node\":{name},")
+}

@@ -67,6 +67,7 @@ pub fn founder() -> Node {
         nonce: 1,
         address: "n1:1".into(),
         edition: Edition::FIRST,
+        standing: coracle::placement::Standing::Member,
         labels: Vec::new(),
         stores: vec![StoreId(1)],
     }

@@ -1,0 +1,68 @@
+//! How a node stands to the cluster: it belongs, is to be emptied, or is gone.
+//!
+//! ```text
+//! member ⇄ draining ─▶ gone
+//! ```
+//!
+//! A node that drains is given nothing, and what lies on it leaves as what is lost would. A node that is gone
+//! keeps its record: whoever started with it is told so, and no id of it is ever another's.
+
+use super::codec::Node;
+use super::message::Message;
+use super::state::State;
+use crate::shard::ids::NodeId;
+
+/// How a node stands to the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds what it is given.
+    #[default]
+    Member,
+    /// It is to hold nothing any more.
+    Draining,
+    /// It does not belong to the cluster any more.
+    Gone,
+}
+
+impl Standing {
+    /// As a number, in records and messages.
+    pub fn number(self) -> u8 {
+        match self {
+            Standing::Member => 0,
+            Standing::Draining => 1,
+            Standing::Gone => 2,
+        }
+    }
+
+    /// From a number.
+    pub fn of(number: u8) -> Option<Standing> {
+        [Standing::Member, Standing::Draining, Standing::Gone]
+            .into_iter()
+            .find(|standing| standing.number() == number)
+    }
+}
+
+/// Lets a node stand otherwise, or says why not. The same twice is once.
+pub fn stand(state: &mut State, id: NodeId, standing: Standing) -> Message {
+    let refuse = |why: String| Message::StandingRefused { node: id, why };
+    let Some(node) = state.nodes.get(&id).cloned() else {
+        return refuse(format!("there is no node {id}"));
+    };
+    match (node.standing, standing) {
+        (before, after) if before == after => return state.list(),
+        (Standing::Gone, _) => return refuse(format!("node {id} is gone; it can only join anew")),
+        (_, Standing::Gone) => {
+            let left = node.stores.iter().map(|store| state.regions.load(*store));
+            match left.map(|load| load.peers).sum::<u32>() {
+                0 => {}
+                left => {
+                    let why = format!("node {id} still holds {left} replicas; drain it first");
+                    return refuse(why);
+                }
+            }
+        }
+        _ => {}
+    }
+    state.put_node(Node { standing, ..node });
+    state.list()
+}
