@@ -1,11 +1,13 @@
 //! `coracle region`: what regions there are, and where their replicas are.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::cluster::{Cluster, RegionView};
+use crate::cli::octets::{stored, typed};
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::placement::Message;
@@ -43,6 +45,11 @@ pub enum RegionCommand {
         after_help = "Examples:\n  coracle region transfer-leader 2 5"
     )]
     TransferLeader(TransferLeader),
+    /// Split a region into several, without a pause for what does not lie in it
+    #[command(
+        after_help = "Examples:\n  coracle region split 2\n  coracle region split 2 --at user5 --at user7"
+    )]
+    Split(Split),
 }
 
 /// Lists all regions.
@@ -105,6 +112,21 @@ pub struct TransferLeader {
     target: Target,
 }
 
+/// Splits a region.
+#[derive(Args)]
+pub struct Split {
+    /// The region; it keeps its number, and ends where the next one begins
+    region: u64,
+    /// A key at which a new region begins; several times for several regions. Without it: in the middle
+    #[arg(long, value_name = "KEY")]
+    at: Vec<OsString>,
+    /// Take keys as they are
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
 /// Runs one of them.
 pub(super) fn run(command: RegionCommand) -> Result<(), Failure> {
     match command {
@@ -113,6 +135,7 @@ pub(super) fn run(command: RegionCommand) -> Result<(), Failure> {
         RegionCommand::AddPeer(add) => self::add_peer(&add),
         RegionCommand::RemovePeer(remove) => self::remove_peer(&remove),
         RegionCommand::TransferLeader(transfer) => self::transfer_leader(&transfer),
+        RegionCommand::Split(split) => self::split(&split),
     }
 }
 
@@ -260,9 +283,9 @@ impl Change<'_> {
         match asked.map(|mut caller| caller.ask_region(named, body)) {
             Ok(Ok(_)) => Ok(true),
             Ok(Err(CallError::Refused {
-                error: Error::BadRequest(_),
+                error: Error::BadRequest(_) | Error::KeyNotInRegion { .. },
                 text,
-            })) if matches!(body, Body::ChangePeers { .. }) => {
+            })) if matches!(body, Body::ChangePeers { .. } | Body::Split { .. }) => {
                 Err(Failure::new(Exit::Failed, text))
             }
             Ok(Err(error)) => {
@@ -451,6 +474,51 @@ fn transfer_leader(transfer: &TransferLeader) -> Result<(), Failure> {
             };
             change.last = "the peer has not caught up, or is not heard of".into();
             change.ask(&view, &body)?;
+        }
+        change.wait()?;
+    }
+}
+
+fn split(split: &Split) -> Result<(), Failure> {
+    let keys = split
+        .at
+        .iter()
+        .map(|key| Ok(stored(&typed(key, split.raw)?)));
+    let mut keys = keys.collect::<Result<Vec<Vec<u8>>, Failure>>()?;
+    keys.sort();
+    keys.dedup();
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    let mut change = Change::begin(split.region, &split.target)?;
+    let (mut before, mut is_done) = (None, false);
+    loop {
+        let view = change.look()?;
+        let before = *before.get_or_insert(view.epoch.version);
+        if view.epoch.version > before {
+            let mut out = split.target.output();
+            let text = || {
+                format!(
+                    "region {} is split, and ends at {}",
+                    view.id,
+                    border(&view.limit)
+                )
+            };
+            out.line(text, || {
+                json!({ "region": view.id.0, "version": view.epoch.version, "limit": view.limit })
+            });
+            return out.finish();
+        }
+        if !is_done {
+            let body = Body::Split {
+                region: view.id,
+                keys: &keys,
+                ids: None,
+            };
+            is_done = change.ask(&view, &body)?;
+            // Pages of nodes are a little late.
+            change.last = match is_done {
+                true => "its nodes have not told of it yet".into(),
+                false => change.last,
+            };
         }
         change.wait()?;
     }

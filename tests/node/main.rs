@@ -14,3 +14,4 @@ mod pipelines;
 mod panics;
 mod process;
 mod refusals;
+mod splits;
