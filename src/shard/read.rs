@@ -472,14 +472,17 @@ impl Peer {
                 continue;
             }
             let deadline = read.deadline;
-            let asked = match (&question, leads) {
-                // Most are answered at once: what waits for blocks is asked again only by its key.
+            let mut asked = match (&question, leads) {
+                // Most are answered at once, without a copy of the key.
                 (Question::Get(_), _) | (_, false) => None,
                 (question, true) => Some(question.clone()),
             };
             let running = match question {
                 Question::Get(key) => match core.store.get(&key) {
-                    Lookup::Need(pending) => Running::Get(pending),
+                    Lookup::Need(pending) => {
+                        asked = leads.then_some(Question::Get(key));
+                        Running::Get(pending)
+                    }
                     Lookup::Found(value)
                         if leads && is_due(&value, self.machine.clock, core.now.wall) =>
                     {
@@ -594,6 +597,7 @@ fn step(core: &mut Core, clock: u64, wall: Option<u64>, running: Running) -> Res
         Running::Get(pending) if !pending.is_ready() => Ok(Step::Waits(Running::Get(pending))),
         Running::Get(pending) => match core.store.resume(pending) {
             Lookup::Need(pending) => Ok(Step::Waits(Running::Get(pending))),
+            Lookup::Found(value) if is_due(&value) => Ok(Step::Due),
             looked => Ok(Step::Answered(Answer::Value(visible(looked, clock)?))),
         },
         Running::MultiGet(mut multi, mut values) => {

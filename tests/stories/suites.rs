@@ -4,7 +4,7 @@ use coracle::shard::door::Report;
 use coracle::shard::error::Error;
 use coracle::shard::ids::StoreId;
 use coracle::shard::region::Role;
-use coracle::shard::request::{Body, Freshness, PeerChange, Write};
+use coracle::shard::request::{Answer, Body, Freshness, PeerChange, Write};
 
 use crate::theatre::{REGION, Theatre, peer};
 
@@ -213,6 +213,40 @@ fn keys_that_are_due_are_gone_for_all_kinds_of_reads() {
         let clock = theatre.status(1).expect("it is there").clock;
         assert!(clock >= due, "the region knows how late it is");
     }
+}
+
+/// A get that has to wait for a block is no exception: the key is due, and gone for everyone from then on.
+#[test]
+fn a_key_that_is_due_is_gone_though_a_block_comes_first() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    let due = theatre.time().wall + 20_000;
+    let write = Write::Put {
+        key: KEY,
+        value: b"brief",
+        expiry_ms: Some(due),
+    };
+    let request = theatre.ask(1, Body::Write(&[write]));
+    assert!(theatre.answer(request).is_ok());
+    for place in 0..40 {
+        theatre.write(format!("\x01z{place}").as_bytes(), &[b'.'; 1000]);
+    }
+    theatre.pass(500);
+    theatre.cut_power(1);
+    theatre.start(1);
+    theatre.until("it leads again", |theatre| theatre.leads(1));
+    theatre.pass(500);
+    assert!(theatre.status(1).expect("it is there").clock < due);
+    theatre.until("it is due", |theatre| theatre.time().wall > due);
+    theatre.hold_disk(1, true);
+    let request = theatre.get(1, KEY, Freshness::Linearizable);
+    theatre.pass(50);
+    assert!(theatre.is_store_waiting(1), "a block is read for it");
+    theatre.hold_disk(1, false);
+    theatre.finish_disk(1);
+    assert_eq!(theatre.answer(request), Ok(Answer::Value(None)));
+    let clock = theatre.status(1).expect("it is there").clock;
+    assert!(clock >= due, "the region knows how late it is");
 }
 
 /// A leader whose clock is far ahead moves the region's clock, which nothing takes back: whoever applies
