@@ -171,7 +171,7 @@ pub struct Raft {
     pub drift_per_mille: u64,
     /// Milliseconds without a sign of life after which a replica is replaced.
     pub down_ms: u64,
-    /// MiB of snapshots that a shard sends to another in a second; 0: as many as go.
+    /// MiB of snapshots that a shard sends in a second, to all others together; 0: as many as go.
     pub snapshot_mib_per_second: u64,
 }
 
@@ -454,6 +454,7 @@ impl Config {
             lease: self.raft.lease_ms * MILLISECOND,
             drift_per_mille: self.raft.drift_per_mille,
             write_timeout: self.client.timeout_ms * MILLISECOND,
+            snapshot_bytes_per_second: self.raft.snapshot_mib_per_second << 20,
             ..Limits::DEFAULT
         }
     }

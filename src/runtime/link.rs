@@ -154,7 +154,7 @@ async fn live(driver: Rc<Driver>, link: Rc<Link>) {
         match connect(&driver, &link).await {
             Ok(stream) => {
                 pause = PAUSE_MIN;
-                talk(&driver, &link, stream).await;
+                talk(&link, stream).await;
             }
             Err(why) => tracing::debug!(to = link.to.0, why, "no link to a store"),
         }
@@ -216,7 +216,7 @@ async fn connect(driver: &Driver, link: &Link) -> Result<TcpStream, String> {
 }
 
 /// Until the connection ends.
-async fn talk(driver: &Rc<Driver>, link: &Rc<Link>, mut stream: TcpStream) {
+async fn talk(link: &Rc<Link>, mut stream: TcpStream) {
     let fd = stream.as_raw_fd();
     link.socket.set(Some(fd));
     let Ok(copy) = socket::duplicate(fd) else {
@@ -225,7 +225,6 @@ async fn talk(driver: &Rc<Driver>, link: &Rc<Link>, mut stream: TcpStream) {
     let watched = socket::adopt(copy);
     let watcher = glommio::spawn_local(watch(link.clone(), watched)).detach();
     link.flush();
-    let rate = driver.config.raft.snapshot_mib_per_second << 20;
     while link.socket.get().is_some() && !link.is_closed.get() {
         let mut out = std::mem::take(&mut *link.out.borrow_mut());
         if link.kind == Kind::Bulk {
@@ -239,10 +238,6 @@ async fn talk(driver: &Rc<Driver>, link: &Rc<Link>, mut stream: TcpStream) {
         link.is_sending.set(true);
         if stream.write_all(&out).await.is_err() {
             break;
-        }
-        if link.kind == Kind::Bulk && rate > 0 {
-            let nanos = out.len() as u64 * 1_000_000_000 / rate;
-            Timer::new(Duration::from_nanos(nanos)).await;
         }
     }
     socket::shut_down(fd);

@@ -2,7 +2,7 @@
 //!
 //! A link may lose what it is given: raft and its kin say everything again. So nothing waits where no
 //! connection is, and what does not fit is dropped and counted. The pieces of snapshots have links of their
-//! own, at a rate that leaves room for everything else.
+//! own, so that nothing waits behind them; how fast they leave is the shard's to say.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -28,6 +28,7 @@ use super::meta::State;
 use super::mutant::Mutant;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
+use super::pace::Pace;
 use super::peer::{Destroying, Peer, Stage};
 use super::peers::Peers;
 use super::propose::Gate;
@@ -118,6 +119,7 @@ impl Shard {
             draining: false,
             stopped: false,
             sending: BTreeMap::new(),
+            pace: Pace::default(),
             receiving: BTreeMap::new(),
             streams: 0,
             to_placement: Vec::new(),
@@ -769,6 +771,8 @@ impl Shard {
                 false => receiving.abandon(&mut self.core),
             }
         }
+        let limits = *self.core.limits();
+        self.core.pace.tick(&limits);
         for stream in self.core.sending.keys().copied().collect::<Vec<_>>() {
             let sending = self.core.sending.remove(&stream).expect("just seen");
             sending.remind(&mut self.core);
@@ -1004,7 +1008,9 @@ impl Shard {
                 Some(_) => sending.step(&mut self.core, stream),
                 None => Sent::Over(SnapshotStatus::Failure),
             };
-            self.worked |= sending.is_asked();
+            // What has to wait for its rate goes on at the next tick.
+            let allowed = self.core.pace.allows(self.core.limits());
+            self.worked |= allowed && sending.is_asked();
             match sent {
                 Sent::Going => drop(self.core.sending.insert(stream, sending)),
                 Sent::Over(status) => {

@@ -17,6 +17,7 @@ use super::message::{PeerMessage, StreamId};
 use super::mutant::Mutant;
 use super::observe::Observation;
 use super::options::ShardOptions;
+use super::pace::Pace;
 use super::propose::Gate;
 use super::request::{Answer, Response};
 use super::restore::Receiving;
@@ -78,6 +79,8 @@ pub struct Core {
     pub stopped: bool,
     /// Snapshots that are being sent.
     pub sending: BTreeMap<StreamId, Sending>,
+    /// How fast they may leave.
+    pub pace: Pace,
     /// Snapshots that are being received.
     pub receiving: BTreeMap<RegionId, Receiving>,
     /// Counts snapshots.

@@ -58,6 +58,8 @@ pub struct Limits {
     pub append_inflight: usize,
     /// Snapshots that a store sends at once.
     pub snapshots_sending: usize,
+    /// Bytes of snapshots that a store sends in a second, to all others together; 0: as many as go.
+    pub snapshot_bytes_per_second: u64,
     /// Snapshots that a store receives at once.
     pub snapshots_receiving: usize,
     /// Bytes of a snapshot's table.
@@ -121,6 +123,7 @@ impl Limits {
         append_bytes: 1 << 20,
         append_inflight: 256,
         snapshots_sending: 4,
+        snapshot_bytes_per_second: 128 << 20,
         snapshots_receiving: 4,
         snapshot_table_bytes: 16 << 20,
         snapshot_retry: 300 * MILLISECOND,

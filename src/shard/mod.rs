@@ -35,6 +35,7 @@ pub mod at_hand; // reads that are answered while they are asked
 mod tick; // what happens because time passes
 mod divide; // a split takes effect
 mod leave; // how a peer goes
+mod pace; // how fast snapshots leave
 mod snapshot; // a snapshot on its way out
 mod restore; // a snapshot on its way in
 pub mod recover; // from log and store to peers

@@ -220,6 +220,9 @@ impl Sending {
         let Some(wanted) = self.wanted else {
             return Sent::Going;
         };
+        if !core.pace.allows(&limits) {
+            return Sent::Going;
+        }
         let next = self.piece.as_ref().map_or(0, |(number, _)| number + 1);
         if wanted == next {
             let Some(content) = self.make(core) else {
@@ -234,6 +237,9 @@ impl Sending {
         {
             let (piece, content) = (*piece, content.clone());
             let failed = content == SnapshotContent::Failed;
+            if let SnapshotContent::Chunk { bytes, .. } = &content {
+                core.pace.spend(&limits, bytes.len());
+            }
             core.send(
                 self.to,
                 PeerMessage::SnapshotPiece {

@@ -191,6 +191,10 @@ impl Plan {
         limits.store_beat_ticks = 0;
         // Clocks run off all the time, and nobody sets them right.
         limits.clock_ahead_ms = trouble::APART_MS;
+        let mut pace = Chance::new(seed ^ 0x5041_4345);
+        if pace.below(3) == 0 {
+            limits.snapshot_bytes_per_second = (32 + pace.below(256)) << 10;
+        }
         if chance.below(3) == 0 {
             // Without leases every read asks a quorum, and nobody keeps quiet after a start.
             limits.lease = 0;

@@ -266,3 +266,32 @@ fn a_clock_that_is_far_ahead_is_reported() {
         |report: &Report| matches!(report, Report::ClockAhead { region, .. } if *region == REGION);
     assert!(reports.iter().any(ahead), "{reports:?}");
 }
+
+/// How many milliseconds a snapshot of some 100 KiB takes, where so many bytes may leave in a second.
+fn snapshot_ms(bytes_per_second: u64) -> u64 {
+    let mut theatre = Theatre::new(0);
+    theatre.plan.limits.snapshot_bytes_per_second = bytes_per_second;
+    (1..=2).for_each(|store| theatre.enter(store));
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    for place in 0..100_u8 {
+        // Nothing that could be written shorter.
+        let value: Vec<u8> = (0..1000_u32)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ place)
+            .collect();
+        theatre.write(&[1, place], &value);
+    }
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
+    let begun = theatre.time().wall;
+    theatre.until("the learner has a range", |theatre| {
+        theatre.status(2).is_some_and(|status| status.initialized)
+    });
+    theatre.time().wall - begun
+}
+
+/// A shard sends snapshots no faster than it may, and is not held up by that.
+#[test]
+fn a_snapshot_leaves_at_its_rate() {
+    let (free, slow) = (snapshot_ms(0), snapshot_ms(60_000));
+    assert!(free < 1000, "{free} ms");
+    assert!((1500..8000).contains(&slow), "{slow} ms");
+}
