@@ -891,7 +891,6 @@ fn text_protocols_bear_anything() {
     let (mut chance, cursors) = (Chance::new(0x7E47), Cursors::new());
     let facts = Facts {
         wall_ms: 1_700_000_000_000,
-        keys: 5,
         cursors: &cursors,
         may_flush: true,
     };
@@ -1002,7 +1001,6 @@ fn measure_commands() {
             while let Ok(Parsed::Command { consumed }) = parser.parse(rest) {
                 let facts = Facts {
                     wall_ms: 1,
-                    keys: 0,
                     cursors: &cursors,
                     may_flush: false,
                 };

@@ -13,7 +13,7 @@ use super::join::join;
 use super::message::{Message, Operator, RegionStats, Verdict};
 use super::registry::Put;
 use super::replica_checker::{Picture, Step, StoreView, is_crowded};
-use super::standing::stand;
+use super::standing::{Standing, stand};
 use super::state::State;
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{NodeId, PeerId, RegionId, StoreId};
@@ -220,7 +220,7 @@ impl Placement {
                 verdict: self.validate(region, &peer, epoch),
             }),
             Message::ListNodes => Some(self.state.list()),
-            Message::Stand { node, standing } => Some(stand(&mut self.state, node, standing)),
+            Message::Stand { node, standing } => Some(self.stand(node, standing)),
             Message::LocateRegion { key } => Some(self.list(&key, 1)),
             Message::ListRegions { start, count } => Some(self.list(&start, count)),
             _ => None,
@@ -228,6 +228,19 @@ impl Placement {
         if let Some(answer) = answer {
             self.answer(from, answer);
         }
+    }
+
+    /// Lets a node stand otherwise; all hear of it at once, since any of them may be asked.
+    fn stand(&mut self, node: NodeId, standing: Standing) -> Message {
+        let before = self.state.version;
+        let answer = stand(&mut self.state, node, standing);
+        if self.state.version != before {
+            let stores: Vec<StoreId> = self.state.stores.keys().copied().collect();
+            for store in stores {
+                self.answer(store, self.state.list());
+            }
+        }
+        answer
     }
 
     /// Lets time pass: what is over is forgotten.

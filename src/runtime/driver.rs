@@ -325,11 +325,6 @@ impl Driver {
         self.links.forward(self, to, owner, request);
     }
 
-    /// About how many keys users have here.
-    pub fn user_keys(&self) -> u64 {
-        0
-    }
-
     /// What a client that asks for INFO is told beside what is always told.
     pub fn inform(&self, info: &mut Info) {
         let (shard, figures) = (self.shard.borrow(), &self.figures);

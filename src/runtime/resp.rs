@@ -247,7 +247,6 @@ impl RespTalk {
         let cursors = driver.cursors.borrow();
         let facts = Facts {
             wall_ms: now.wall,
-            keys: driver.user_keys(),
             cursors: &cursors,
             may_flush: driver.config.client.flush,
         };
@@ -519,7 +518,6 @@ fn again<'i>(
     let cursors = driver.cursors.borrow();
     let facts = Facts {
         wall_ms: driver.clock.now().wall,
-        keys: 0,
         cursors: &cursors,
         may_flush: driver.config.client.flush,
     };

@@ -143,8 +143,10 @@ fn a_node_that_is_drained_holds_nothing_and_can_be_taken_out() {
     let (code, text, told) = two.command(&["node", "drain", &name, "--wait", "60"]);
     assert_eq!(code, 0, "{text}{told}");
     assert!(text.ends_with(&format!("node {name} holds 0 replicas\n")));
-    let (_, text, _) = two.command(&["node", "list"]);
-    assert!(text.contains("draining"), "{text}");
+    wait_for("it is said to drain", || {
+        let (_, text, _) = two.command(&["node", "list"]);
+        text.contains("draining")
+    });
     let (code, text, told) = two.command(&["node", "remove", &name]);
     assert_eq!(code, 0, "{text}{told}");
     one.kill();

@@ -126,6 +126,15 @@ impl<'a> Planner<'a, '_> {
                 self.many(args, 2, put, Wording::Ok)?
             }
             Name::Scan => return self.scan(args).map(Some),
+            Name::DbSize => {
+                let op = Op::Count {
+                    limit: BEHIND_USERS.to_vec(),
+                    bound: None,
+                    counted: 0,
+                };
+                let freshness = self.freshness;
+                Plan::one(Part::new(self.key(b""), op), Wording::Integer, freshness)
+            }
             Name::FlushDb | Name::FlushAll => return self.flush(args).map(Some),
             Name::Keys => return Err("ERR KEYS is disabled: it holds up a shard; use SCAN".into()),
             _ => return Ok(None),

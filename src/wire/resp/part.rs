@@ -51,6 +51,15 @@ pub enum Op<'a> {
         /// The end of the region, where it lies before the limit.
         bound: Option<Vec<u8>>,
     },
+    /// How many keys there are from this one on.
+    Count {
+        /// The key behind the range.
+        limit: Vec<u8>,
+        /// The end of the region, where it lies before the limit.
+        bound: Option<Vec<u8>>,
+        /// How many lie before this one.
+        counted: u64,
+    },
     /// No keys from this one on.
     DeleteRange {
         /// The key behind the range.
@@ -138,7 +147,7 @@ impl<'a> Part<'a> {
         matches!(
             (&self.op, &self.stage),
             (
-                Op::Get | Op::Look | Op::Scan { .. } | Op::Edit(_),
+                Op::Get | Op::Look | Op::Scan { .. } | Op::Count { .. } | Op::Edit(_),
                 Stage::Open
             )
         )
@@ -218,7 +227,7 @@ impl<'a> Part<'a> {
                 },
                 value: made,
             },
-            Op::Get | Op::Look | Op::Scan { .. } | Op::Asked => return None,
+            Op::Get | Op::Look | Op::Scan { .. } | Op::Count { .. } | Op::Asked => return None,
         })
     }
 
@@ -291,7 +300,10 @@ impl<'a> Part<'a> {
 
     /// Its range is asked for no further than here.
     pub fn bound(&mut self, region_limit: &[u8]) {
-        if let Op::Scan { limit, bound, .. } | Op::DeleteRange { limit, bound } = &mut self.op {
+        if let Op::Scan { limit, bound, .. }
+        | Op::Count { limit, bound, .. }
+        | Op::DeleteRange { limit, bound } = &mut self.op
+        {
             let cuts = !region_limit.is_empty() && (limit.is_empty() || region_limit < &limit[..]);
             *bound = cuts.then(|| region_limit.to_vec());
         }
@@ -299,6 +311,22 @@ impl<'a> Part<'a> {
 
     /// These are the stored keys that a scan has found; there may be more of them before its limit.
     pub fn page(&mut self, mut keys: Vec<Bytes>, more: bool) -> Result<(), Error> {
+        if let Op::Count { bound, counted, .. } = &mut self.op {
+            *counted += keys.len() as u64;
+            let next = match (more, keys.last()) {
+                (true, Some(last)) => [last, &b"\0"[..]].concat(),
+                (true, None) => return Err(UNFIT),
+                (false, _) => match bound.take() {
+                    Some(behind) => behind,
+                    None => {
+                        self.stage = Stage::Over(Outcome::Counter(*counted as i64));
+                        return Ok(());
+                    }
+                },
+            };
+            self.key = Cow::Owned(next);
+            return Ok(());
+        }
         let Op::Scan { bound, .. } = &self.op else {
             return Err(UNFIT);
         };
@@ -319,7 +347,9 @@ impl<'a> Part<'a> {
     pub fn park(self) -> Part<'static> {
         match self.op {
             // What may be asked again keeps its bytes.
-            Op::Edit(_) | Op::Scan { .. } | Op::DeleteRange { .. } => self.into_owned(),
+            Op::Edit(_) | Op::Scan { .. } | Op::Count { .. } | Op::DeleteRange { .. } => {
+                self.into_owned()
+            }
             _ => Part {
                 key: Cow::Borrowed(&[]),
                 op: Op::Asked,
@@ -351,6 +381,15 @@ impl<'a> Part<'a> {
                     limit,
                     count,
                     bound,
+                },
+                Op::Count {
+                    limit,
+                    bound,
+                    counted,
+                } => Op::Count {
+                    limit,
+                    bound,
+                    counted,
                 },
                 Op::DeleteRange { limit, bound } => Op::DeleteRange { limit, bound },
                 Op::Asked => Op::Asked,

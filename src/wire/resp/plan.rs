@@ -32,6 +32,9 @@ const PARTS_ASKED_MAX: usize = 4096;
 /// No request of the brain with several parts holds more bytes.
 const BYTES_ASKED_MAX: usize = 3 << 20;
 
+/// Keys that are counted by one request.
+const COUNTED_AT_ONCE: usize = 1000;
+
 /// The values that a plan gathers are together no longer.
 const BYTES_HELD_MAX: usize = 64 << 20;
 
@@ -116,9 +119,13 @@ impl<'a> Plan<'a> {
 
     /// Whether it asks for a range, which must be bound first.
     pub fn has_range(&self) -> bool {
-        self.parts()
-            .iter()
-            .any(|part| matches!(part.op, Op::Scan { .. } | Op::DeleteRange { .. }))
+        self.parts().iter().any(|part| {
+            let op = &part.op;
+            matches!(
+                op,
+                Op::Scan { .. } | Op::Count { .. } | Op::DeleteRange { .. }
+            )
+        })
     }
 
     /// Whether it has one part: then [`Plan::key`] decides where it goes.
@@ -377,6 +384,13 @@ fn ask_one<R>(
             start: &part.key,
             limit: bound.as_ref().unwrap_or(limit),
             count: *count,
+            reverse: false,
+            freshness,
+        })),
+        Op::Count { limit, bound, .. } => Some(send(Body::Scan {
+            start: &part.key,
+            limit: bound.as_ref().unwrap_or(limit),
+            count: COUNTED_AT_ONCE,
             reverse: false,
             freshness,
         })),

@@ -23,8 +23,6 @@ const WORDS_MAX: usize = 256;
 pub struct Facts<'f> {
     /// Unix milliseconds.
     pub wall_ms: u64,
-    /// About how many user keys there are.
-    pub keys: u64,
     /// Where scans go on.
     pub cursors: &'f Cursors,
     /// Whether everything may be deleted at once.
@@ -170,7 +168,6 @@ impl Session {
             }
             Name::Command => command(args, writer)?,
             Name::Config => config(args, writer)?,
-            Name::DbSize => writer.integer(facts.keys as i64),
             Name::Time => {
                 writer.array(2);
                 writer.bulk((facts.wall_ms / 1000).to_string().as_bytes());
