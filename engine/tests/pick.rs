@@ -126,7 +126,13 @@ fn decide(definition: &str) -> String {
             let (range, bytes) = slice[1..].split_once(')').expect("[a-b)1");
             let (start, limit) = range.split_once('-').expect("a-b");
             let range = KeyRange::new(start.as_bytes(), limit.as_bytes());
-            tables.push(store.table(range, bytes.parse::<u64>().expect("MiB") * MIB));
+            let (bytes, deletes) = match bytes.strip_suffix('x') {
+                Some(bytes) => (bytes, true),
+                None => (bytes, false),
+            };
+            let mut table = store.table(range, bytes.parse::<u64>().expect("MiB") * MIB);
+            table.deletes = if deletes { table.entries } else { 0 };
+            tables.push(table);
         }
         match level.parse().expect("a level") {
             0 => level0.push(tables),

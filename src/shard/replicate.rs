@@ -3,7 +3,7 @@
 //! Raft 0.7 takes for granted that whoever speaks to it runs the same code, and ends the process on what
 //! cannot be. So every message is looked at before raft sees it, and what cannot be is dropped.
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::core::Core;
 use super::entry;
@@ -12,6 +12,9 @@ use super::limits::SEGMENTS_FOR_APPENDS;
 use super::message::{PeerMessage, RaftMessage};
 use super::peer::{Peer, Stage};
 use super::region::{PeerInfo, Role};
+
+/// What is left in the log's reserve, at the least, when commands go into it: bytes for the states of others.
+const RESERVE_AHEAD: usize = 16 << 10;
 
 /// Whether a message may create the peer that it is for.
 pub fn is_initial(message: &Message) -> bool {
@@ -72,11 +75,14 @@ impl Peer {
         if self.leads() {
             self.pulse.heard(message.from.peer, core.now.mono);
         }
-        let message = message.message;
+        let mut message = message.message;
         if !self.is_sound(core, &message) {
             return;
         }
         let kind = message.get_msg_type();
+        if kind == MessageType::MsgAppend {
+            self.cut_to_room(core, &mut message);
+        }
         let votes = matches!(
             kind,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
@@ -110,19 +116,6 @@ impl Peer {
             MessageType::MsgAppend => {
                 if self.machine.queue_bytes > core.limits().unapplied_bytes {
                     return false;
-                }
-                let few = core.log.borrow().segments_left() < SEGMENTS_FOR_APPENDS;
-                if message.entries.iter().any(entry::has_commands) {
-                    let bytes = message.entries.iter().map(entry::payload_len).sum::<u64>();
-                    let ahead = core.admitted + bytes;
-                    if few
-                        || !core
-                            .log
-                            .borrow()
-                            .has_room(ahead, message.entries.len() + 64)
-                    {
-                        return false;
-                    }
                 }
                 let mut before = (message.index, message.log_term);
                 for entry in &message.entries {
@@ -158,5 +151,36 @@ impl Peer {
             // Snapshots come as offers; the rest never crosses a network.
             _ => false,
         }
+    }
+
+    /// Where the log has no room, an append loses its commands and what comes behind them. What is left still
+    /// says how far this log and the leader's agree, and what is committed: only so can what is here be
+    /// applied, checkpointed and cut off, and the log not stay full for ever.
+    ///
+    /// What is here already needs no room, and what comes before commands, such as the entry that a term
+    /// begins with, has some in the reserve. So have commands of earlier terms, where entries here wait for
+    /// more than that: behind those commands lies what commits them, or takes their place.
+    fn cut_to_room(&self, core: &Core, message: &mut Message) {
+        if !message.entries.iter().any(entry::has_commands) {
+            return;
+        }
+        let log = core.log.borrow();
+        let bytes = message.entries.iter().map(entry::payload_len).sum::<u64>();
+        let (bytes, count) = (core.admitted + bytes, message.entries.len() + 64);
+        if log.segments_left() >= SEGMENTS_FOR_APPENDS && log.has_room(bytes, count) {
+            return;
+        }
+        let here = &self.node.raft.raft_log;
+        let is_new = |entry: &Entry| here.term(entry.index) != Ok(entry.term);
+        let needs_room = |entry: &Entry| entry::has_commands(entry) && is_new(entry);
+        let all = message.entries.len();
+        let mut kept = message.entries.iter().position(needs_room).unwrap_or(all);
+        let told = message.commit.min(message.index + kept as u64);
+        let waits = told.max(here.committed) < here.last_index();
+        if waits && log.has_room_for_states(bytes as usize + RESERVE_AHEAD, count) {
+            let of_term = |entry: &Entry| needs_room(entry) && entry.term >= message.term;
+            kept = message.entries.iter().position(of_term).unwrap_or(all);
+        }
+        message.entries.truncate(kept);
     }
 }

@@ -472,3 +472,62 @@ fn a_snapshot_of_a_part_brings_only_that_part() {
         );
     }
 }
+
+/// A store where a region became smaller by a snapshot keeps what the other part held there. Nobody is told of it:
+/// not while no region holds it, and not when that part comes back, in which it has been deleted.
+#[test]
+fn what_a_smaller_region_leaves_behind_is_told_to_nobody() {
+    let mut theatre = Theatre::new(3);
+    theatre.grow_to_three();
+    let keys: Vec<String> = (0..30).map(|place| format!("\u{1}x{place:02}")).collect();
+    for key in &keys {
+        theatre.write(key.as_bytes(), b"old");
+    }
+    theatre.until("all are equal", |theatre| theatre.are_equal(&[1, 2, 3]));
+    let leader = theatre.leader().expect("a leader");
+    let away = leader % 3 + 1;
+    theatre.isolated = vec![StoreId(away)];
+    assert_eq!(split(&mut theatre), Ok(Answer::Done));
+    theatre.until("the new region is led", |theatre| {
+        child_leader(theatre).is_some()
+    });
+    let there = child_leader(&theatre).expect("a leader");
+    let child = region_on(&theatre, there, CHILD).expect("a region");
+    let stays_away = child.on_store(StoreId(away)).expect("a peer").peer;
+    theatre.change_of(CHILD, &[PeerChange::Remove(stays_away)]);
+    for key in &keys {
+        let there = child_leader(&theatre).expect("a leader");
+        let request = theatre.ask(
+            there,
+            Body::Write(&[Write::Delete {
+                key: key.as_bytes(),
+            }]),
+        );
+        assert!(theatre.answer(request).is_ok());
+    }
+    // The log is cut off behind the split.
+    for round in 0..200 {
+        theatre.write(LEFT, format!("{round}").as_bytes());
+    }
+    theatre.isolated.clear();
+    theatre.until("the region is smaller everywhere", |theatre| {
+        let here = region_on(theatre, away, REGION);
+        here.is_some_and(|region| region.range.limit == MIDDLE) && theatre.are_equal(&[1, 2, 3])
+    });
+    assert_eq!(region_on(&theatre, away, CHILD), None);
+    let request = theatre.get(away, keys[0].as_bytes(), Freshness::Local);
+    let told = theatre.answer(request);
+    assert!(told.is_err(), "{told:?}");
+    let learner = [PeerChange::Put(peer(200, away, Role::Learner))];
+    theatre.change_of(CHILD, &learner);
+    theatre.until("the other part is there again", |theatre| {
+        let leads = child_leader(theatre).and_then(|store| theatre.status_of(store, CHILD));
+        let here = theatre.status_of(away, CHILD);
+        leads
+            .zip(here)
+            .is_some_and(|(leads, here)| here.initialized && here.applied == leads.last)
+    });
+    for key in &keys {
+        assert_eq!(theatre.local(away, key.as_bytes()), None, "{key:?}");
+    }
+}

@@ -267,8 +267,8 @@ fn a_clock_that_is_far_ahead_is_reported() {
     assert!(reports.iter().any(ahead), "{reports:?}");
 }
 
-/// How many milliseconds a snapshot of some 100 KiB takes, where so many bytes may leave in a second.
-fn snapshot_ms(bytes_per_second: u64) -> u64 {
+/// A second store is about to be sent a snapshot of some 100 KiB, of which so many bytes may leave in a second.
+fn snapshot_begins(bytes_per_second: u64) -> Theatre {
     let mut theatre = Theatre::new(0);
     theatre.plan.limits.snapshot_bytes_per_second = bytes_per_second;
     (1..=2).for_each(|store| theatre.enter(store));
@@ -281,6 +281,12 @@ fn snapshot_ms(bytes_per_second: u64) -> u64 {
         theatre.write(&[1, place], &value);
     }
     theatre.change(&[PeerChange::Put(peer(2, 2, Role::Learner))]);
+    theatre
+}
+
+/// How many milliseconds it takes.
+fn snapshot_ms(bytes_per_second: u64) -> u64 {
+    let mut theatre = snapshot_begins(bytes_per_second);
     let begun = theatre.time().wall;
     theatre.until("the learner has a range", |theatre| {
         theatre.status(2).is_some_and(|status| status.initialized)
@@ -294,4 +300,27 @@ fn a_snapshot_leaves_at_its_rate() {
     let (free, slow) = (snapshot_ms(0), snapshot_ms(60_000));
     assert!(free < 1000, "{free} ms");
     assert!((1500..8000).contains(&slow), "{slow} ms");
+}
+
+/// A snapshot that stops in the middle is given up at both ends after a while: its place is free, and the tables
+/// that have come are removed.
+#[test]
+fn a_snapshot_that_stops_leaves_nothing_behind() {
+    let mut theatre = snapshot_begins(30_000);
+    let tables = |theatre: &Theatre| {
+        let names = theatre.actors[&StoreId(2)].files.disk.names();
+        let is_table = |name: &&String| name.starts_with("tables/");
+        names.iter().filter(is_table).count()
+    };
+    theatre.until("some of it has come", |theatre| tables(theatre) > 0);
+    assert!(theatre.describe().contains("receiving [RegionId(2)]"));
+    assert!(theatre.describe().contains("sending 1"));
+    theatre.isolated = vec![StoreId(2)];
+    theatre.until("both have given it up", |theatre| {
+        let told = theatre.describe();
+        !told.contains("receiving [RegionId(2)]") && !told.contains("sending 1")
+    });
+    theatre.until("its tables are gone", |theatre| tables(theatre) == 0);
+    theatre.isolated.clear();
+    theatre.until("another one comes", |theatre| theatre.are_equal(&[2]));
 }

@@ -1,0 +1,138 @@
+//! Stories of a log without room, which only what comes from elsewhere can make room in.
+
+use coracle::shard::error::Error;
+use coracle::shard::ids::{RegionId, StoreId};
+use coracle::shard::message::PeerMessage;
+use coracle::shard::region::Role;
+use coracle::shard::request::PeerChange;
+use raft::eraftpb::MessageType;
+
+use crate::theatre::{REGION, Theatre, peer};
+
+const KEY: &[u8] = b"\x01key";
+
+/// Fills the second store's log.
+const OTHER: RegionId = RegionId(3);
+
+/// Both stores vote in one region, which the first one leads; the other region is on the second store alone.
+fn two_regions() -> Theatre {
+    let mut theatre =
+        Theatre::of_regions(2, coracle::shard::mutant::Mutant::None, &[REGION, OTHER]);
+    for region in [REGION, OTHER] {
+        theatre.until("it leads", |theatre| theatre.leader_of(region) == Some(1));
+        theatre.change_of(region, &[PeerChange::Put(peer(20, 2, Role::Learner))]);
+        theatre.until("it is there", |theatre| {
+            let status = theatre.status_of(2, region);
+            status.is_some_and(|status| status.initialized)
+        });
+        theatre.change_of(region, &[PeerChange::Put(peer(20, 2, Role::Voter))]);
+    }
+    let first = theatre.status_of(1, OTHER).expect("it is there").peer;
+    theatre.change_of(OTHER, &[PeerChange::Remove(first)]);
+    theatre.until("it leads alone", |theatre| {
+        theatre.leader_of(OTHER) == Some(2) && theatre.status_of(1, OTHER).is_none()
+    });
+    assert_eq!(theatre.leader(), Some(1));
+    theatre.write(KEY, b"first");
+    theatre.until("both are equal", |theatre| theatre.are_equal(&[1, 2]));
+    theatre
+}
+
+/// The second store gets an entry and never hears that it is committed; the first one may hear that the entry
+/// is there, and may go on to the next, which the second one does not get.
+fn leave_behind(theatre: &mut Theatre, (heard, ahead): (bool, bool)) {
+    theatre.holds_post = true;
+    theatre.put(1, KEY, b"second");
+    theatre.pass(5);
+    for (from, to, message) in std::mem::take(&mut theatre.post) {
+        theatre.deliver(from, to, message);
+    }
+    theatre.pass(10);
+    for (from, to, message) in std::mem::take(&mut theatre.post) {
+        if heard {
+            theatre.deliver(from, to, message);
+        }
+    }
+    if ahead {
+        theatre.put(1, KEY, b"third");
+    }
+    theatre.pass(10);
+    theatre.post.clear();
+    theatre.isolated = vec![StoreId(1)];
+    theatre.holds_post = false;
+    let (first, second) = (theatre.status(1), theatre.status(2));
+    let (first, second) = (first.expect("a peer"), second.expect("a peer"));
+    assert_eq!(first.last.0, second.last.0 + u64::from(ahead));
+    assert_eq!(second.committed.0 + 1, second.last.0);
+    assert_eq!(first.committed == second.last, heard);
+}
+
+/// The second store's log is filled, and restarts take what is left but the reserve.
+fn fill(theatre: &mut Theatre) {
+    let filler = vec![b'.'; 8000];
+    let full = (0..1000).any(|_| {
+        let request = theatre.put(2, b"\x02fill", &filler);
+        matches!(
+            theatre.answer(request),
+            Err(Error::ServerIsBusy("the log is full"))
+        )
+    });
+    assert!(full, "the entry holds the log, and the log has a bound");
+    for _ in 0..4 {
+        theatre.cut_power(2);
+        theatre.start(2);
+        theatre.until("it leads", |theatre| theatre.leader_of(OTHER) == Some(2));
+    }
+}
+
+/// The first store leads again, in another term, and what it says first is lost, so that commands follow in the same message.
+fn lead_again(theatre: &mut Theatre) {
+    theatre.until("it leads no more", |theatre| !theatre.leads(1));
+    theatre.isolated.clear();
+    theatre.holds_post = true;
+    let leads = (0..2000).any(|_| {
+        theatre.pass(5);
+        for (from, to, message) in std::mem::take(&mut theatre.post) {
+            let kind = match &message {
+                PeerMessage::Raft(raft) => raft.message.get_msg_type(),
+                _ => MessageType::MsgHup,
+            };
+            let asks = matches!(
+                kind,
+                MessageType::MsgRequestPreVote | MessageType::MsgRequestVote
+            );
+            // Where both have the same entries, the second store could lead as well.
+            if !(from == StoreId(2) && asks || kind == MessageType::MsgAppend) {
+                theatre.deliver(from, to, message);
+            }
+        }
+        theatre.leads(1)
+    });
+    assert!(leads, "{}", theatre.describe());
+    theatre.put(1, KEY, b"fourth");
+    theatre.pass(5);
+    theatre.post.clear();
+    theatre.holds_post = false;
+}
+
+/// An entry that is not known to be committed holds a full log. The leader's next message says that it is, or
+/// brings what commits it, and has commands as well, for which there is no room: the rest of it counts.
+#[test]
+fn a_full_log_hears_what_lets_it_go() {
+    for (heard, ahead) in [(true, true), (false, false), (false, true)] {
+        let mut theatre = two_regions();
+        leave_behind(&mut theatre, (heard, ahead));
+        fill(&mut theatre);
+        lead_again(&mut theatre);
+        let what = format!("all of it has room: {heard}, {ahead}");
+        theatre.until(&what, |theatre| theatre.are_equal(&[1, 2]));
+        theatre.write(KEY, b"fifth");
+        assert_eq!(theatre.read(KEY), Some(b"fifth".to_vec()));
+        let written = (0..100).any(|_| {
+            theatre.pass(50);
+            let request = theatre.put(2, b"\x02fill", b"once more");
+            theatre.answer(request).is_ok()
+        });
+        assert!(written, "{}", theatre.describe());
+    }
+}
