@@ -31,6 +31,8 @@ const POINTERS_MAX: u32 = 4;
 pub struct Herald {
     /// Which store leads region 1, as far as known.
     believed: Option<StoreId>,
+    /// Which of them has heard of the regions that are led here, since it was last known to lead.
+    informed: Option<StoreId>,
     /// Ticks until the next heartbeat.
     wait: u64,
     /// Ticks since a heartbeat that nobody has heard yet.
@@ -244,8 +246,9 @@ impl Shard {
     fn heard(&mut self, from: StoreId, version: u64) {
         self.herald.unheard = None;
         self.herald.pointers = 0;
-        if self.herald.believed != Some(from) {
-            self.herald.believed = Some(from);
+        self.herald.believed = Some(from);
+        if self.herald.informed != Some(from) {
+            self.herald.informed = Some(from);
             // Whatever it knows of regions is old: it is told at once.
             self.all_pulses();
         }
@@ -256,6 +259,10 @@ impl Shard {
 
     /// Somebody does not run placement, and perhaps knows who does.
     fn pointed(&mut self, from: StoreId, hint: Option<StoreId>) {
+        // When it leads again, it has forgotten what it was told.
+        if self.herald.informed == Some(from) {
+            self.herald.informed = None;
+        }
         if self
             .herald
             .believed
