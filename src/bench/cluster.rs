@@ -118,6 +118,8 @@ impl Cluster {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CORACLE_NODE__")) {
             command.env_remove(name);
         }
+        // On small machines nodes of several shards are tried all the same.
+        command.env("CORACLE_NODE__SHARE_CORES", "true");
         os::end_with_parent(&mut command);
         let mut child = command
             .spawn()

@@ -55,6 +55,8 @@ pub struct Node {
     pub shards: u16,
     /// The cores that the shards are pinned to; none: the first ones that this process may use.
     pub cores: Vec<usize>,
+    /// Whether a core may be named for several shards: for trials on small machines.
+    pub share_cores: bool,
     /// Nodes of the cluster to join; none: a new directory begins a cluster.
     pub join: Vec<String>,
     /// Replicas that every region should have, where this node begins a cluster.
@@ -71,6 +73,7 @@ impl Default for Node {
             advertise: String::new(),
             shards: 0,
             cores: Vec::new(),
+            share_cores: false,
             join: Vec::new(),
             replicas: 3,
             stop_seconds: 10,
@@ -165,7 +168,8 @@ pub struct Raft {
     pub heartbeat_ticks: usize,
     /// The shortest election timeout in ticks; the longest is twice that.
     pub election_ticks: usize,
-    /// Milliseconds that a lease lasts at the most; 0: every read asks a quorum.
+    /// Milliseconds that a lease lasts; 0: every read asks a quorum. It ends before an election can, by clocks
+    /// that drift.
     pub lease_ms: u64,
     /// Clocks run faster or slower by no more than so many in a thousand.
     pub drift_per_mille: u64,
@@ -431,7 +435,23 @@ impl Config {
                 self.raft.election_ticks, self.raft.heartbeat_ticks
             ));
         }
+        let lease_ms_max = self.limits().lease_longest() / MILLISECOND;
+        if self.raft.lease_ms > lease_ms_max {
+            return usage(format!(
+                "raft.lease_ms is {}; with these ticks and this drift another leader may be elected after {lease_ms_max} ms, so it must be from 0 to {lease_ms_max}",
+                self.raft.lease_ms
+            ));
+        }
         let cores = &self.node.cores;
+        let twice = (1..cores.len()).find(|place| cores[..*place].contains(&cores[*place]));
+        if let Some(place) = twice
+            && !self.node.share_cores
+        {
+            return usage(format!(
+                "core {} is named twice; two shards on one core make both wait: name others, or fewer",
+                cores[place]
+            ));
+        }
         if !cores.is_empty()
             && self.node.shards != 0
             && cores.len() != usize::from(self.node.shards)
@@ -451,7 +471,7 @@ impl Config {
             tick: self.raft.tick_ms * MILLISECOND,
             heartbeat_ticks: self.raft.heartbeat_ticks,
             election_ticks: self.raft.election_ticks,
-            lease: self.raft.lease_ms * MILLISECOND,
+            lease: self.raft.lease_ms.saturating_mul(MILLISECOND),
             drift_per_mille: self.raft.drift_per_mille,
             write_timeout: self.client.timeout_ms * MILLISECOND,
             snapshot_bytes_per_second: self.raft.snapshot_mib_per_second << 20,
@@ -620,6 +640,21 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_may_last_as_long_as_nobody_else_is_elected() {
+        for text in ["lease_ms = 902", "lease_ms = 0\ntick_ms = 5"] {
+            let config = load(&format!("[raft]\n{text}\n"), &[]).expect(text);
+            let limits = config.limits();
+            assert_eq!(limits.lease, limits.lease_span(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_core_is_shared_where_that_is_said() {
+        let text = "[node]\ncores = [0, 0]\nshare_cores = true\n";
+        assert_eq!(load(text, &[]).expect("it is said").node.cores, [0, 0]);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_by_name() {
         for (text, environment, expected) in [
             ("[node]\nlisen = \"x\"\n", None, "unknown field `lisen`"),
@@ -666,6 +701,19 @@ mod tests {
                 None,
                 "1 cores are named for 2 shards",
             ),
+            ("[node]\ncores = [1, 0, 1]\n", None, "core 1 is named twice"),
+            ("[raft]\nlease_ms = 903\n", None, "from 0 to 902"),
+            (
+                "[raft]\nlease_ms = 9223372036854775807\n",
+                None,
+                "from 0 to 902",
+            ),
+            (
+                "[raft]\ntick_ms = 20\n",
+                None,
+                "raft.lease_ms is 750; with these ticks",
+            ),
+            ("[raft]\ndrift_per_mille = 500\n", None, "after 475 ms"),
         ] {
             let environment: Vec<_> = environment.into_iter().collect();
             let refused = load(text, &environment).expect_err(expected);

@@ -26,6 +26,11 @@ const NOTES: &[(&str, &str, &str)] = &[
     ),
     (
         "node",
+        "share_cores",
+        "Whether a core may be named for several shards: for trials on small machines.",
+    ),
+    (
+        "node",
         "join",
         "Nodes of the cluster to join, as [\"10.0.0.7:7400\"]; none: a new directory begins a cluster.",
     ),
@@ -101,7 +106,7 @@ const NOTES: &[(&str, &str, &str)] = &[
     (
         "raft",
         "lease_ms",
-        "Milliseconds that a lease lasts at the most; 0: every read asks a quorum.",
+        "Milliseconds that a lease lasts; 0: every read asks a quorum. It ends before an election can, by clocks that drift.",
     ),
     (
         "raft",

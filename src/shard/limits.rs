@@ -171,10 +171,15 @@ impl Limits {
         ..Limits::DEFAULT
     };
 
-    /// How long a lease lasts: shorter than any follower keeps its promise, by clocks that differ.
-    pub const fn lease_span(&self) -> u64 {
+    /// The longest lease that is shorter than any follower keeps its promise, by clocks that differ.
+    pub const fn lease_longest(&self) -> u64 {
         let promised = (self.election_ticks as u64 - 1) * self.tick;
-        let safe = promised / 1000 * (1000 - self.drift_per_mille);
+        promised / 1000 * (1000 - self.drift_per_mille)
+    }
+
+    /// How long a lease lasts: whatever is asked for, no longer than is safe.
+    pub const fn lease_span(&self) -> u64 {
+        let safe = self.lease_longest();
         if safe < self.lease { safe } else { self.lease }
     }
 

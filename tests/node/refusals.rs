@@ -44,6 +44,11 @@ fn flags_and_settings_that_cannot_be() {
         &["core 9999 is not there"],
     );
     expect(
+        refused(&["--data", data, "--cores", "0,0"]),
+        2,
+        &["core 0 is named twice"],
+    );
+    expect(
         refused(&["--data", data, "--listen", "7400"]),
         2,
         &["'7400' is not HOST:PORT"],
@@ -105,6 +110,7 @@ fn flags_and_settings_that_cannot_be() {
         ("CORACLE_NODE__SHARDS", "two", "CORACLE_NODE__SHARDS=two"),
         ("CORACLE_NODE_SHARDS", "1", "CORACLE_NODE__SHARDS does"),
         ("CORACLE_RAFT__TICK_MS", "1", "raft.tick_ms is 1"),
+        ("CORACLE_RAFT__LEASE_MS", "100000", "from 0 to 902"),
     ] {
         let (code, _, told) = run(coracle(&["start", "--data", data]).env(name, value));
         expect((code, told), 2, &[word]);

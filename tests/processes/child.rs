@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use crate::wait;
 
 /// What nodes are set to, unless the environment says otherwise: small files, short ticks.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("CORACLE_LOG__SEGMENT_MIB", "17"),
     ("CORACLE_LOG__SEGMENTS_MAX", "12"),
     ("CORACLE_LOG__CACHE_MIB", "4"),
@@ -18,7 +18,9 @@ const SETTINGS: [(&str, &str); 10] = [
     ("CORACLE_STORE__CACHE_MIB", "4"),
     ("CORACLE_STORE__RESERVE", "false"),
     ("CORACLE_IO__MEMORY_KIB", "512"),
+    ("CORACLE_NODE__SHARE_CORES", "true"),
     ("CORACLE_RAFT__TICK_MS", "20"),
+    ("CORACLE_RAFT__LEASE_MS", "300"),
     ("CORACLE_RAFT__DOWN_MS", "4000"),
     ("CORACLE_CLIENT__TIMEOUT_MS", "5000"),
 ];
