@@ -233,11 +233,11 @@ fn failed(frame: &[u8]) -> Result<Outcome, String> {
     };
     let text = failure.text.clone();
     let error = Error::from(failure);
-    let name = match error {
+    let name = match error.kind() {
         // Its words say what is busy.
         Error::ServerIsBusy(_) => text,
-        _ => {
-            let name = format!("{error:?}");
+        kind => {
+            let name = format!("{kind:?}");
             let end = name.find(|letter: char| !letter.is_alphanumeric());
             name[..end.unwrap_or(name.len())].to_string()
         }

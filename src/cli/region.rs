@@ -282,10 +282,12 @@ impl Change<'_> {
         let named = Some((view.id, view.epoch));
         match asked.map(|mut caller| caller.ask_region(named, body)) {
             Ok(Ok(_)) => Ok(true),
-            Ok(Err(CallError::Refused {
-                error: Error::BadRequest(_) | Error::KeyNotInRegion { .. },
-                text,
-            })) if matches!(body, Body::ChangePeers { .. } | Body::Split { .. }) => {
+            Ok(Err(CallError::Refused { error, text }))
+                if matches!(
+                    error.kind(),
+                    Error::BadRequest(_) | Error::KeyNotInRegion { .. }
+                ) && matches!(body, Body::ChangePeers { .. } | Body::Split { .. }) =>
+            {
                 Err(Failure::new(Exit::Failed, text))
             }
             Ok(Err(error)) => {

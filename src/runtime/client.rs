@@ -19,12 +19,15 @@ use super::socket;
 /// How long nothing is accepted after an accept has failed, as where there are too many files.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a client is told that comes while the node stops.
+pub const ENDING: &[u8] = b"-ERR the node is about to end\r\n";
+
 /// How long a connection may take to say what it speaks.
 const UNDECIDED: Duration = Duration::from_secs(1);
 
-/// Accepts connections until the shard stops or drains.
+/// Accepts connections until the shard stops; while it drains, they are told so.
 pub async fn accept(driver: Rc<Driver>, listener: TcpListener) {
-    while !driver.has_stopped() && !driver.draining.get() {
+    while !driver.has_stopped() {
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(error) => {
@@ -34,6 +37,10 @@ pub async fn accept(driver: Rc<Driver>, listener: TcpListener) {
             }
         };
         count(&driver.figures.accepted, 1);
+        if driver.draining.get() {
+            let _ = socket::send(stream.as_raw_fd(), ENDING);
+            continue;
+        }
         if driver.connections.borrow().len() >= driver.config.client.connections_max {
             count(&driver.figures.cut_off, 1);
             let _ = socket::send(

@@ -76,6 +76,25 @@ pub fn join(
     }
 }
 
+/// Fails where somebody else answers at the address that others are to be told. The ports of this node are bound, and
+/// nobody answers at them yet.
+pub fn check_alone(config: &Config, address: &Address) -> Result<(), Failure> {
+    if config.node.advertise.is_empty() {
+        return Ok(());
+    }
+    match Caller::connect(address, GLANCE) {
+        Ok(caller) => {
+            let why = format!(
+                "another node answers at --advertise {}: store {} of cluster {:016x}; others would take that one for this one",
+                config.node.advertise, caller.store, caller.cluster.0
+            );
+            Err(Failure::new(Exit::Usage, why))
+        }
+        // Nobody answers there, or nobody yet, as far as can be seen from here.
+        Err(_) => Ok(()),
+    }
+}
+
 fn addresses(config: &Config) -> Result<Vec<Address>, Failure> {
     let parse = |text: &String| {
         Address::parse(text).map_err(|why| Failure::new(Exit::Usage, format!("--join: {why}")))

@@ -69,6 +69,9 @@ impl Node {
             );
             return Err(Failure::new(Exit::ShardCount, why));
         }
+        if identity.address != address.to_string() {
+            join::check_alone(&config, &address)?;
+        }
         let identity = settle(&data, identity, &address)?;
         config.node.shards = shards;
         if config.io.worker_cores.is_empty() {

@@ -48,6 +48,12 @@ const SHORT_BYTES: usize = FLIGHT_BYTES / FLIGHT_MAX;
 /// So much is told at once; then it is sent before more is.
 const AT_HAND_BYTES: usize = 1 << 20;
 
+/// A request is told apart by its command's number, and its own in the lowest bits.
+const GROUP_BITS: u32 = 16;
+
+/// The last number of a command's own requests.
+const GROUP_MAX: usize = (1 << GROUP_BITS) - 1;
+
 /// A command that is tried again waits so long.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
@@ -340,7 +346,7 @@ impl RespTalk {
         input: &Input,
         out: &mut Vec<u8>,
     ) {
-        let (number, group) = (tag >> 16, (tag & 0xffff) as usize);
+        let (number, group) = (tag >> GROUP_BITS, tag as usize & GROUP_MAX);
         let Some(place) = number.checked_sub(self.first) else {
             return;
         };
@@ -350,6 +356,9 @@ impl RespTalk {
         slot.open -= 1;
         match response {
             Err(error) if is_elsewhere(&error) => slot.failed.push((group, error)),
+            Err(error)
+                if matches!(error.kind(), Error::TooLarge { .. })
+                    && halve(driver, connection, slot, number, group) => {}
             response => {
                 match slot.groups.get(group) {
                     Some(places) => slot.plan.take_some(places, response),
@@ -487,6 +496,41 @@ impl RespTalk {
     }
 }
 
+/// No frame holds all values that a request asked for: it becomes two requests for half of them each, to the same
+/// store, until they ask for one each. Whether it did.
+fn halve(
+    driver: &Rc<Driver>,
+    connection: &Rc<Connection>,
+    slot: &mut Slot,
+    number: u64,
+    group: usize,
+) -> bool {
+    let Some(store) = slot.stores.get(group).copied().flatten() else {
+        return false;
+    };
+    let mut first = slot.plan.reading(&slot.groups[group]);
+    let behind = slot.groups.len();
+    if first.len() < 2 || behind > GROUP_MAX {
+        return false;
+    }
+    let second = first.split_off(first.len() / 2);
+    slot.groups[group] = first;
+    slot.groups.push(second);
+    slot.stores.push(Some(store));
+    for half in [group, behind] {
+        let asked = slot.plan.ask_some(&slot.groups[half], |body| {
+            let owner = Owner::Connection {
+                connection: connection.clone(),
+                tag: number << GROUP_BITS | half as u64,
+            };
+            let request = Request { region: None, body };
+            driver.forward(store, owner, &request);
+        });
+        slot.open += u32::from(asked.is_some());
+    }
+    true
+}
+
 /// Answers a read at once, if it can be.
 fn read_one(driver: &Driver, key: &[u8], now: Time, writer: &mut Writer<'_>) -> bool {
     let mut shard = driver.shard.borrow_mut();
@@ -585,7 +629,7 @@ fn ask(
     let send = |group: usize, store: Option<StoreId>, body: Body<'_>| {
         let owner = Owner::Connection {
             connection: connection.clone(),
-            tag: number << 16 | group as u64,
+            tag: number << GROUP_BITS | group as u64,
         };
         let request = Request { region: None, body };
         match store {

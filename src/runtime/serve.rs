@@ -26,7 +26,7 @@ enum To {
 /// Whether a request was not done for a reason that another place, or time, may not have.
 pub fn is_elsewhere(error: &Error) -> bool {
     matches!(
-        error,
+        error.kind(),
         Error::NotLeader { .. }
             | Error::EpochNotMatch { .. }
             | Error::RegionNotFound(_)

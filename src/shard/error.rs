@@ -59,6 +59,13 @@ pub enum Error {
     Corrupt(String),
     /// The request makes no sense.
     BadRequest(&'static str),
+    /// Another store has said so, in words of its own.
+    Told {
+        /// Which error it is; words that it would have of its own say nothing.
+        error: Box<Error>,
+        /// The words.
+        text: String,
+    },
 }
 
 impl Error {
@@ -79,12 +86,21 @@ impl Error {
             Error::SessionExpired => 12,
             Error::Corrupt(_) => 13,
             Error::BadRequest(_) => 14,
+            Error::Told { error, .. } => error.number(),
+        }
+    }
+
+    /// Which error it is, whoever has said so.
+    pub fn kind(&self) -> &Error {
+        match self {
+            Error::Told { error, .. } => error.kind(),
+            error => error,
         }
     }
 
     /// Whether the command may have been applied, or may yet be, all the same.
     pub fn leaves_open(&self) -> bool {
-        matches!(self, Error::Undetermined)
+        matches!(self.kind(), Error::Undetermined)
     }
 }
 
@@ -127,6 +143,7 @@ impl fmt::Display for Error {
             Error::SessionExpired => write!(out, "the session has expired"),
             Error::Corrupt(what) => write!(out, "stored data cannot be read back: {what}"),
             Error::BadRequest(why) => write!(out, "bad request: {why}"),
+            Error::Told { text, .. } => out.write_str(text),
         }
     }
 }

@@ -87,6 +87,31 @@ fn three_nodes_join_and_answer_alike() {
 }
 
 #[test]
+fn what_no_frame_holds_comes_in_several() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = three(directory.path());
+    let keys: Vec<String> = (0..12).map(|number| format!("long-{number}")).collect();
+    for (number, key) in keys.iter().enumerate() {
+        let value = vec![b'a' + number as u8; 600_000];
+        assert!(nodes[0].client().set(key, &value));
+    }
+    let words: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for node in &nodes {
+        let mut client = node.client();
+        let Reply::List(values) = client.ask(&[&["MGET", "never"], &words[..]].concat()) else {
+            panic!("no list");
+        };
+        assert_eq!((values.len(), &values[0]), (13, &Reply::Bytes(None)));
+        for (number, value) in values[1..].iter().enumerate() {
+            let expected = vec![b'a' + number as u8; 600_000];
+            assert!(*value == Reply::Bytes(Some(expected)), "{number}");
+        }
+        let counted = client.ask(&[&["EXISTS", "never"], &words[..]].concat());
+        assert_eq!(counted, Reply::Number(12));
+    }
+}
+
+#[test]
 fn leaders_and_replicas_move_when_they_are_told_to() {
     let directory = tempfile::tempdir().expect("a directory");
     let nodes = three(directory.path());

@@ -223,6 +223,33 @@ fn a_directory_of_another_cluster_does_not_join() {
 }
 
 #[test]
+fn an_address_at_which_another_node_answers_is_not_advertised() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+    let first = Node::start(&one, &[]);
+    let there = first.address();
+    let data = [
+        "--data",
+        text(&two),
+        "--listen",
+        "127.0.0.1:0",
+        "--shards",
+        "1",
+    ];
+    let taken = ["--join", &there, "--advertise", &there];
+    // Said again, it is refused again: nothing was kept of it.
+    for _ in 0..2 {
+        let words = ["another node answers", &there, "store 1 of cluster"];
+        expect(refused(&[&data[..], &taken].concat()), 2, &words);
+    }
+    let (_, list, _) = first.command(&["node", "list"]);
+    assert_eq!(list.lines().count(), 2, "{list}");
+    // At an address of its own it joins.
+    let second = Node::start(&two, &["--join", &there, "--advertise", "localhost:0"]);
+    assert_eq!(second.word("cluster"), first.word("cluster"));
+}
+
+#[test]
 fn a_full_disk_at_start_is_said_so() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");

@@ -135,9 +135,14 @@ impl Native {
             None => Heard::Open,
             Some(Ok(answer)) => seen(deed, answer).map_or_else(Heard::Wrong, Heard::Seen),
             Some(Err(error)) if error.leaves_open() => Heard::Unsure,
-            Some(Err(
-                error @ (Error::Corrupt(_) | Error::BadRequest(_) | Error::TooLarge { .. }),
-            )) => Heard::Wrong(format!("an error: {error}")),
+            Some(Err(error))
+                if matches!(
+                    error.kind(),
+                    Error::Corrupt(_) | Error::BadRequest(_) | Error::TooLarge { .. }
+                ) =>
+            {
+                Heard::Wrong(format!("an error: {error}"))
+            }
             Some(Err(_)) => Heard::Refused,
         }
     }

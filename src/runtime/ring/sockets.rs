@@ -7,7 +7,7 @@ use std::rc::Rc;
 use glommio::timer::Timer;
 
 use super::queue::{Done, Ring, What};
-use crate::runtime::client::ACCEPT_PAUSE;
+use crate::runtime::client::{ACCEPT_PAUSE, ENDING};
 use crate::runtime::connection::Connection;
 use crate::runtime::driver::Driver;
 use crate::runtime::figures::count;
@@ -71,7 +71,7 @@ impl Sockets {
                 let (driver, place) = (driver.clone(), done.place);
                 glommio::spawn_local(async move {
                     Timer::new(ACCEPT_PAUSE).await;
-                    if let Some(side) = driver.ring.as_ref().filter(|_| !driver.draining.get()) {
+                    if let Some(side) = &driver.ring {
                         side.accept_again(place);
                         driver.bell.ring();
                     }
@@ -80,13 +80,13 @@ impl Sockets {
             }
             return;
         }
-        if !done.more && !driver.draining.get() {
+        if !done.more {
             self.accept_again(ring, done.place);
         }
         count(&driver.figures.accepted, 1);
         let open = driver.connections.borrow().len();
         if driver.draining.get() {
-            // As if nobody listened any more.
+            let _ = socket::send(fd, ENDING);
             return socket::close(fd);
         }
         if open >= driver.config.client.connections_max {

@@ -61,7 +61,7 @@ impl From<&Error> for Failure {
         Failure {
             number: error.number(),
             text: told(error),
-            route: match error {
+            route: match error.kind() {
                 Error::NotLeader { region, leader } => Route::Leader {
                     region: *region,
                     leader: *leader,
@@ -86,9 +86,10 @@ impl From<&Error> for Failure {
 }
 
 impl From<Failure> for Error {
-    /// The error that a request met elsewhere, for whoever passed it on. Its words are not carried over.
+    /// The error that a request met elsewhere, for whoever passed it on. Words that say more than its number and
+    /// its route are carried over.
     fn from(failure: Failure) -> Error {
-        match (failure.number, failure.route) {
+        let error = match (failure.number, failure.route) {
             (1, Route::Leader { region, leader }) => Error::NotLeader { region, leader },
             (2, Route::Regions(current)) => Error::EpochNotMatch { current },
             (3, Route::NotHere(region)) => Error::RegionNotFound(region),
@@ -96,18 +97,28 @@ impl From<Failure> for Error {
             (5, Route::NotHere(region)) => Error::RegionMoved(region),
             (6, Route::Store(store)) => Error::StoreNotMatch { store },
             (7, _) => Error::StaleCommand,
-            (8, _) => Error::ServerIsBusy("the store that it was passed on to"),
+            (8, _) => Error::ServerIsBusy(""),
             (9, _) => Error::DiskFull,
             (10, Route::Limit { bytes, limit }) => Error::TooLarge {
-                what: "something",
+                what: "",
                 bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
                 limit: usize::try_from(limit).unwrap_or(usize::MAX),
             },
             (12, _) => Error::SessionExpired,
-            (13, _) => Error::Corrupt(failure.text),
-            (14, _) => Error::BadRequest("it was refused where it was passed on to"),
+            (13, _) => Error::Corrupt(String::new()),
+            (14, _) => Error::BadRequest(""),
             // An error that is not known here says nothing about what was done.
             _ => Error::Undetermined,
+        };
+        match error {
+            Error::ServerIsBusy(_)
+            | Error::TooLarge { .. }
+            | Error::Corrupt(_)
+            | Error::BadRequest(_) => Error::Told {
+                error: Box::new(error),
+                text: failure.text,
+            },
+            error => error,
         }
     }
 }

@@ -191,6 +191,15 @@ impl<'a> Plan<'a> {
         groups.into_iter().map(|group| group.2).collect()
     }
 
+    /// Those of these places that the request that was handed out for them reads; none if it wrote.
+    pub fn reading(&self, group: &[u32]) -> Vec<u32> {
+        let places = self.chosen(Some(group)).into_iter();
+        places
+            .filter(|place| self.parts()[*place].reads())
+            .map(|place| place as u32)
+            .collect()
+    }
+
     /// A range, as scans and the deletion of everything have, is asked for no further than the end of the
     /// region that holds [`Plan::key`]; an empty limit means that there is no further region.
     pub fn bound(&mut self, region_limit: &[u8]) {

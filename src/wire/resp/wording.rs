@@ -172,7 +172,7 @@ fn page(
 
 /// How an error is told: the first word is what clients look at.
 pub fn error(error: &Error) -> Cow<'static, str> {
-    let kind = match error {
+    let kind = match error.kind() {
         Error::NotLeader { .. }
         | Error::EpochNotMatch { .. }
         | Error::RegionNotFound(_)
@@ -186,7 +186,8 @@ pub fn error(error: &Error) -> Cow<'static, str> {
         Error::TooLarge { .. }
         | Error::SessionExpired
         | Error::Corrupt(_)
-        | Error::BadRequest(_) => "ERR",
+        | Error::BadRequest(_)
+        | Error::Told { .. } => "ERR",
     };
     let mut text = String::from(kind);
     let _ = write!(text, " {error}");
