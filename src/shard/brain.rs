@@ -999,7 +999,9 @@ impl Shard {
             let serving = self
                 .peers
                 .get(&region)
-                .filter(|peer| peer.incarnation == incarnation && peer.leads());
+                .filter(|peer| peer.incarnation == incarnation && peer.leads())
+                // Whoever was removed meanwhile never follows, and would keep its place to the end.
+                .filter(|peer| peer.region().peer(PeerId(to)).is_some());
             let sent = match serving {
                 // Whoever follows again has all of it: its place is free for the next one.
                 Some(peer) if sending.is_done() && peer.has_sent(to, sending.index()) => {

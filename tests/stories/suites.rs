@@ -324,3 +324,27 @@ fn a_snapshot_that_stops_leaves_nothing_behind() {
     theatre.isolated.clear();
     theatre.until("another one comes", |theatre| theatre.are_equal(&[2]));
 }
+
+/// Whoever is removed while a snapshot is on its way to it gives its place up at once: where only one may leave at a
+/// time, the next learner would come too late as well, and be removed, and so on.
+#[test]
+fn a_snapshot_for_nobody_makes_room_for_the_next() {
+    let mut theatre = snapshot_begins(30_000);
+    theatre.enter(3);
+    theatre.until("it has begun", |theatre| {
+        theatre.describe().contains("receiving [RegionId(2)]")
+    });
+    theatre.isolated = vec![StoreId(2)];
+    let removed = theatre.time().wall;
+    theatre.change(&[PeerChange::Remove(coracle::shard::ids::PeerId(2))]);
+    theatre.change(&[PeerChange::Put(peer(3, 3, Role::Learner))]);
+    theatre.until("the next one is being sent", |theatre| {
+        let third = theatre.actors[&StoreId(3)].shard.as_ref();
+        third.is_some_and(|shard| shard.describe().contains("receiving [RegionId(2)]"))
+    });
+    let waited = theatre.time().wall - removed;
+    assert!(
+        waited < 5000,
+        "{waited} ms, half of what a silent receiver is given"
+    );
+}
