@@ -20,7 +20,7 @@ use super::socket;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a client is told that comes while the node stops.
-pub const ENDING: &[u8] = b"-ERR the node is about to end\r\n";
+pub const ENDING: &[u8] = b"-TRYAGAIN the node is about to end; others serve\r\n";
 
 /// How long a connection may take to say what it speaks.
 const UNDECIDED: Duration = Duration::from_secs(1);
