@@ -19,7 +19,7 @@ use super::codec::{Malformed, Reader, put_short};
 use super::ids::{Index, PeerId, RegionId, StoreId};
 use super::region::{Epoch, PeerInfo, Region, Role};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Peers of one region, at the most.
 pub const PEERS_MAX: usize = 64;
