@@ -407,6 +407,8 @@ fn placement_messages() -> Vec<placement::Message> {
             pending_peers: vec![PeerId(3)],
             written_bytes: 1,
             written_keys: 2,
+            requests: 5,
+            interval_ms: 6,
             approximate_bytes: 3,
             approximate_keys: 4,
             applied: Index(5),

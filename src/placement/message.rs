@@ -195,6 +195,10 @@ pub struct RegionStats {
     pub written_bytes: u64,
     /// Keys written since the last heartbeat.
     pub written_keys: u64,
+    /// Keys read or written by clients since the last heartbeat.
+    pub requests: u64,
+    /// The time that these are about, in milliseconds: since the last heartbeat of this leader.
+    pub interval_ms: u64,
     /// About how many bytes it has.
     pub approximate_bytes: u64,
     /// About how many keys it has.
@@ -214,6 +218,8 @@ impl RegionStats {
             pending_peers: Vec::new(),
             written_bytes: 0,
             written_keys: 0,
+            requests: 0,
+            interval_ms: 0,
             approximate_bytes: 0,
             approximate_keys: 0,
             applied: Index(0),

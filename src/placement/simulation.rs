@@ -198,6 +198,8 @@ impl Toy {
             pending_peers: self.pending.iter().copied().collect(),
             written_bytes: 0,
             written_keys: 0,
+            requests: 0,
+            interval_ms: 0,
             approximate_bytes: 0,
             approximate_keys: 0,
             applied: Index(6),

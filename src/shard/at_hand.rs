@@ -54,6 +54,7 @@ impl<'s> AtHand<'s> {
             return false;
         };
         let Some(stored) = found else {
+            peer.pulse.asked(1);
             tell(None);
             return true;
         };
@@ -64,6 +65,7 @@ impl<'s> AtHand<'s> {
             Ok(value) => tell(Some(value.bytes)),
             Err(_) => return false,
         }
+        peer.pulse.asked(1);
         true
     }
 

@@ -47,6 +47,16 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// For how many keys it counts as load: a scan, however long, for one.
+    fn keys(&self) -> u64 {
+        match self {
+            Question::MultiGet(keys) => keys.len() as u64,
+            Question::Get(_) | Question::Scan { .. } => 1,
+        }
+    }
+}
+
 /// Who wants to know.
 #[derive(Debug)]
 pub enum Asker {
@@ -163,6 +173,7 @@ impl Peer {
         if freshness == Freshness::Linearizable {
             self.check_leads()?;
         }
+        self.pulse.asked(question.keys());
         core.reads_waiting += 1;
         let read = Read {
             asker: Asker::Client {
