@@ -116,7 +116,7 @@ fn main() -> ExitCode {
         match arguments.split {
             None => {}
             Some(true) => plan = plan.split(),
-            Some(false) => plan.splitting = None,
+            Some(false) => plan = plan.whole(),
         }
         let run = || World::new(plan.clone(), arguments.trace).run();
         // Where panics unwind, the next seed follows; where they abort, the hook has said all.

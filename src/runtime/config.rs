@@ -33,6 +33,8 @@ pub struct Config {
     pub store: Store,
     /// Raft.
     pub raft: Raft,
+    /// When regions are split by themselves.
+    pub split: Split,
     /// Where replicas and leaders are put.
     pub placement: Placement,
     /// What clients may ask for.
@@ -189,6 +191,38 @@ impl Default for Raft {
             drift_per_mille: 50,
             down_ms: 30 * 60 * 1000,
             snapshot_mib_per_second: 128,
+        }
+    }
+}
+
+/// Seconds between two attempts to split a region, if nothing came of the first.
+const SPLIT_REST_SECONDS: u64 = 10;
+
+/// When regions are split by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Split {
+    /// Whether they are at all.
+    pub automatic: bool,
+    /// MiB above which a region is split into parts of about half of that; 0: never for its size.
+    pub size_mib: u64,
+    /// Keys above which it is; 0: never for its keys.
+    pub keys: u64,
+    /// Reads and writes of keys in a second from which on it is split where the work is divided; 0: never for that.
+    pub load: u64,
+    /// Seconds that it must be so busy.
+    pub load_seconds: u64,
+}
+
+impl Default for Split {
+    fn default() -> Split {
+        let limits = Limits::DEFAULT;
+        Split {
+            automatic: true,
+            size_mib: limits.split_bytes >> 20,
+            keys: limits.split_keys,
+            load: limits.split_load,
+            load_seconds: limits.split_load_ticks * limits.tick / (1000 * MILLISECOND),
         }
     }
 }
@@ -410,6 +444,10 @@ impl Config {
         )?;
         within("raft.drift_per_mille", self.raft.drift_per_mille, 0, 500)?;
         within("raft.down_ms", self.raft.down_ms, 1000, u64::MAX)?;
+        within("split.size_mib", self.split.size_mib, 0, 64 << 10)?;
+        within("split.keys", self.split.keys, 0, 1 << 40)?;
+        within("split.load", self.split.load, 0, 1 << 40)?;
+        within("split.load_seconds", self.split.load_seconds, 1, 3600)?;
         within(
             "placement.moves_max",
             self.placement.moves_max as u64,
@@ -467,7 +505,14 @@ impl Config {
 
     /// The bounds of the brain.
     pub fn limits(&self) -> Limits {
+        let seconds = |seconds: u64| (seconds * 1000).div_ceil(self.raft.tick_ms.max(1));
         Limits {
+            split_ticks: if self.split.automatic { seconds(1) } else { 0 },
+            split_bytes: self.split.size_mib << 20,
+            split_keys: self.split.keys,
+            split_load: self.split.load,
+            split_load_ticks: seconds(self.split.load_seconds),
+            split_rest_ticks: seconds(SPLIT_REST_SECONDS),
             tick: self.raft.tick_ms * MILLISECOND,
             heartbeat_ticks: self.raft.heartbeat_ticks,
             election_ticks: self.raft.election_ticks,

@@ -123,6 +123,24 @@ const NOTES: &[(&str, &str, &str)] = &[
         "snapshot_mib_per_second",
         "MiB of snapshots that a shard sends to another in a second; 0: as many as go.",
     ),
+    ("split", "", "When regions are split by themselves."),
+    ("split", "automatic", "Whether they are at all."),
+    (
+        "split",
+        "size_mib",
+        "MiB above which a region is split into parts of about half of that; 0: never for its size.",
+    ),
+    (
+        "split",
+        "keys",
+        "Keys above which it is; 0: never for its keys.",
+    ),
+    (
+        "split",
+        "load",
+        "Reads and writes of keys in a second from which on it is split where the work is divided; 0: never for that.",
+    ),
+    ("split", "load_seconds", "Seconds that it must be so busy."),
     ("placement", "", "Where replicas and leaders are put."),
     (
         "placement",

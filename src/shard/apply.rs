@@ -35,7 +35,7 @@ impl Peer {
         }
         if self.machine.applied > before {
             self.refused_reads = 0;
-            self.split_passed(self.machine.applied);
+            self.split_passed(core, self.machine.applied);
             self.check_clock(core);
             self.applied(core);
         }

@@ -54,7 +54,7 @@ impl<'s> AtHand<'s> {
             return false;
         };
         let Some(stored) = found else {
-            peer.pulse.asked(1);
+            peer.watch.load.touch(key);
             tell(None);
             return true;
         };
@@ -65,7 +65,7 @@ impl<'s> AtHand<'s> {
             Ok(value) => tell(Some(value.bytes)),
             Err(_) => return false,
         }
-        peer.pulse.asked(1);
+        peer.watch.load.touch(key);
         true
     }
 

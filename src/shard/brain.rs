@@ -29,6 +29,7 @@ use super::mutant::Mutant;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
 use super::pace::Pace;
+use super::pause::SplitFigures;
 use super::peer::{Destroying, Peer, Stage};
 use super::peers::Peers;
 use super::propose::Gate;
@@ -40,6 +41,7 @@ use super::restore::{Receiving, RestoreStep};
 use super::routes::Routes;
 use super::seat::Seat;
 use super::snapshot::Sent;
+use super::split::Cause;
 use super::time::{MILLISECOND, Time};
 use super::turn::Line;
 
@@ -125,6 +127,8 @@ impl Shard {
             to_placement: Vec::new(),
             own: Vec::new(),
             dividing: BTreeSet::new(),
+            splits_wanted: Vec::new(),
+            splits: SplitFigures::default(),
             questions,
             own_requests: 0,
             written_keys: 0,
@@ -195,6 +199,11 @@ impl Shard {
     /// What checkers want to know, since the last call.
     pub fn take_observations(&mut self) -> Vec<Observation> {
         std::mem::take(&mut self.core.observations)
+    }
+
+    /// What splits of regions that are led here came to.
+    pub fn split_figures(&self) -> SplitFigures {
+        self.core.splits
     }
 
     /// Memory held for entries, proposals and reads.
@@ -331,9 +340,9 @@ impl Shard {
                 false => peer.change_peers(core, Some(id), epoch, changes),
             }
             .map(|()| None),
-            Body::Split { keys, ids, .. } => {
-                peer.split(core, Some(id), epoch, keys, *ids).map(|()| None)
-            }
+            Body::Split { keys, ids, .. } => peer
+                .split(core, Some(id), epoch, keys, *ids, Cause::Asked)
+                .map(|()| None),
             Body::Placement(_) => Err(Error::BadRequest("not for a region")),
         });
         match answered {
@@ -758,6 +767,7 @@ impl Shard {
                 peer.dirty |= peer.is_frozen();
             });
         }
+        self.begin_splits();
         if self.core.is_placed() {
             self.herald_tick();
             self.seat_tick();

@@ -18,10 +18,12 @@ use super::mutant::Mutant;
 use super::observe::Observation;
 use super::options::ShardOptions;
 use super::pace::Pace;
+use super::pause::SplitFigures;
 use super::propose::Gate;
 use super::request::{Answer, Response};
 use super::restore::Receiving;
 use super::snapshot::Sending;
+use super::split_check::Verdict;
 use super::time::Time;
 use crate::placement;
 
@@ -91,6 +93,10 @@ pub struct Core {
     pub own: Vec<(RequestId, Response)>,
     /// Regions that are being split here.
     pub dividing: BTreeSet<RegionId>,
+    /// Regions that should be split, as of this tick.
+    pub splits_wanted: Vec<(RegionId, Verdict)>,
+    /// What splits came to.
+    pub splits: SplitFigures,
     /// Counts questions to placement by peers, over numbers that no other life uses.
     pub questions: u64,
     /// Counts the shard's own requests.

@@ -326,7 +326,12 @@ impl Shard {
         let leads = peer.leads();
         peer.siblings = parts.clone();
         peer.machine.region = left.clone();
-        peer.split_passed(index);
+        if peer.leads() {
+            self.core.splits.done += 1;
+        }
+        peer.split_passed(&mut self.core, index);
+        let (limits, now) = (*self.core.limits(), self.core.now.mono);
+        peer.watch.restart(id, &limits, now);
         // One of before would bring keys to a store that are another region's by now.
         peer.forget_snapshot();
         peer.answer(&mut self.core, index, |_| Ok(Answer::Done));

@@ -94,6 +94,20 @@ pub struct Limits {
     pub validate_ticks: u64,
     /// Questions to placement that may wait for their answers.
     pub questions_waiting: usize,
+    /// Ticks between two looks of a leader at whether its region is too large or too busy; 0: nobody looks.
+    pub split_ticks: u64,
+    /// Bytes above which a region is split; 0: never for its bytes.
+    pub split_bytes: u64,
+    /// Keys above which it is; 0: never for its keys.
+    pub split_keys: u64,
+    /// Reads and writes of keys in a second from which on it is; 0: never for its load.
+    pub split_load: u64,
+    /// Ticks that it must be so busy.
+    pub split_load_ticks: u64,
+    /// Ticks from one attempt to the next one, if nothing came of it.
+    pub split_rest_ticks: u64,
+    /// Splits under way on a store before another one begins by itself.
+    pub splits_max: usize,
     /// A memtable of a store is flushed when the log has so few segments left.
     pub segments_low: u32,
     /// Bytes of compaction debt from which on proposals are slowed down.
@@ -141,6 +155,13 @@ impl Limits {
         silent_ms: 10_000,
         validate_ticks: 144_000,
         questions_waiting: 1024,
+        split_ticks: 20,
+        split_bytes: 256 << 20,
+        split_keys: 4_000_000,
+        split_load: 20_000,
+        split_load_ticks: 200,
+        split_rest_ticks: 200,
+        splits_max: 8,
         segments_low: 8,
         debt_bytes_slow: 1 << 30,
         debt_bytes_stop: 4 << 30,

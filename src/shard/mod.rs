@@ -22,6 +22,9 @@ pub mod meta; // what the log keeps of a peer
 pub mod entry; // what lies in the log
 pub mod membership; // changes of the peers
 pub mod split; // one region becomes several
+pub mod pause; // what splits come to
+mod load; // how busy a region is
+mod split_check; // when a region is split without being asked
 mod lease; // a leader's right to answer alone
 mod window; // raft's view of the log
 mod machine; // entries become records

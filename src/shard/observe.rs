@@ -55,6 +55,13 @@ pub enum Observation {
         /// Its version from then on.
         version: u64,
     },
+    /// A region is about to be split, since it is too large or too busy.
+    SplitsItself {
+        /// The region.
+        region: RegionId,
+        /// The version that it has then.
+        version: u64,
+    },
     /// A peer is gone from this store, durably.
     Destroyed {
         /// The region.

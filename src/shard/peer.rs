@@ -27,6 +27,7 @@ use super::region::{PeerInfo, Region, Role};
 use super::restore::Restoring;
 use super::snapshot::{Exportable, Plan};
 use super::split::{Asking, Splitting};
+use super::split_check::Watch;
 use super::window::Window;
 
 /// So many reads in a row that the disk refuses are too many.
@@ -181,6 +182,8 @@ pub struct Peer {
     pub clock_wanted: bool,
     /// When placement is told of the region next.
     pub pulse: Pulse,
+    /// Whether the region is too large or too busy.
+    pub watch: Watch,
     /// The region's clock when this leader applied an entry of its own last, and when that was.
     pub clock_seen: Option<(u64, u64)>,
     /// Whether it was told that the region's clock is too far ahead.
@@ -275,6 +278,7 @@ impl Peer {
             compare_in: limits.compare_ticks,
             clock_wanted: false,
             pulse: Pulse::default(),
+            watch: Watch::default(),
             clock_seen: None,
             clock_told: false,
             refused_reads: 0,

@@ -199,7 +199,8 @@ impl Peer {
                 self.lease
                     .sent(Index(self.node.raft.raft_log.last_index()), core.now.mono);
                 core.observe(|| Observation::Leads { region, peer, term });
-                self.pulse.restart(core.now.mono);
+                self.pulse.restart(core.now.mono, self.watch.load.count());
+                self.watch.restart(region, core.limits(), core.now.mono);
                 if core.draining || matches!(self.stage, Stage::Leaving) {
                     self.hand_over(core);
                 }

@@ -139,7 +139,10 @@ impl Peer {
         self.staged.commands.push(0, 0, writes);
         self.staged.requests.push(request);
         self.pulse.wrote(bytes as u64, writes.len() as u64);
-        self.pulse.asked(writes.len() as u64);
+        self.watch.wrote(bytes as u64);
+        self.watch
+            .load
+            .touch_all(writes.len(), |place| writes[place].key());
         core.written_keys += writes.len() as u64;
         self.staged.bytes += bytes as u64;
         self.dirty = true;

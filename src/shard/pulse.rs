@@ -4,9 +4,6 @@
 //! a new leader, other peers, a peer that fell silent or caught up. Any of these may be lost: the next
 //! one says the same.
 
-use std::cell::Cell;
-
-use coracle_engine::store::Store;
 use raft::ProgressState;
 
 use super::core::Core;
@@ -33,10 +30,7 @@ pub struct Pulse {
     heard: Vec<(PeerId, u64)>,
     written_bytes: u64,
     written_keys: u64,
-    /// Keys that clients have read or written here, since the peer is here. It grows where reads are answered
-    /// with nothing but a look at the peer.
-    requests: Cell<u64>,
-    /// As many of them as placement was told of last, or as there were when the peer began to lead.
+    /// As many keys as had been read or written when placement was told last, or when the peer began to lead.
     told: u64,
     /// When that was.
     told_at: u64,
@@ -49,25 +43,13 @@ impl Pulse {
     }
 
     /// The peer begins to lead: it has heard of nobody yet.
-    pub fn restart(&mut self, now: u64) {
+    pub fn restart(&mut self, now: u64, requests: u64) {
         *self = Pulse {
             since: GAP,
-            told: self.requests(),
+            told: requests,
             told_at: now,
-            requests: self.requests.clone(),
             ..Pulse::default()
         };
-    }
-
-    /// Clients have read or written so many keys.
-    #[inline]
-    pub fn asked(&self, keys: u64) {
-        self.requests.set(self.requests.get() + keys);
-    }
-
-    /// Keys that clients have read or written here, since the peer is here.
-    pub fn requests(&self) -> u64 {
-        self.requests.get()
     }
 
     /// A peer has said something.
@@ -164,7 +146,8 @@ impl Peer {
             let at = heard.iter().find(|(known, _)| *known == peer);
             at.map_or(0, |(_, at)| now.saturating_sub(*at) / MILLISECOND)
         };
-        let requests = self.pulse.requests();
+        let requests = self.watch.load.count();
+        let extent = core.store.extent(&region.range);
         let stats = RegionStats {
             leader: self.info(core),
             term: self.term(),
@@ -174,9 +157,8 @@ impl Peer {
             written_keys: std::mem::take(&mut self.pulse.written_keys),
             requests: requests - self.pulse.told,
             interval_ms: now.saturating_sub(self.pulse.told_at) / MILLISECOND,
-            approximate_bytes: Store::approximate_size(&mut core.store, &region.range),
-            // Nobody counts keys yet.
-            approximate_keys: 0,
+            approximate_bytes: extent.bytes,
+            approximate_keys: extent.keys,
             applied: self.machine.applied,
             region,
         };

@@ -47,16 +47,6 @@ pub enum Question {
     },
 }
 
-impl Question {
-    /// For how many keys it counts as load: a scan, however long, for one.
-    fn keys(&self) -> u64 {
-        match self {
-            Question::MultiGet(keys) => keys.len() as u64,
-            Question::Get(_) | Question::Scan { .. } => 1,
-        }
-    }
-}
-
 /// Who wants to know.
 #[derive(Debug)]
 pub enum Asker {
@@ -173,8 +163,16 @@ impl Peer {
         if freshness == Freshness::Linearizable {
             self.check_leads()?;
         }
-        self.pulse.asked(question.keys());
         core.reads_waiting += 1;
+        match &question {
+            Question::Get(key) => self.watch.load.touch(key),
+            Question::MultiGet(keys) => {
+                let key = |place: usize| &keys[place][..];
+                self.watch.load.touch_all(keys.len(), key);
+            }
+            // However long, for one.
+            Question::Scan { range, .. } => self.watch.load.touch(&range.start),
+        }
         let read = Read {
             asker: Asker::Client {
                 request,

@@ -23,6 +23,7 @@ use super::error::Error;
 use super::ids::{Index, PeerId, RegionId, RequestId};
 use super::limits::KEY_BYTES_MAX;
 use super::meta::PEERS_MAX;
+use super::observe::Observation;
 use super::peer::{Changing, Peer};
 use super::region::{Epoch, PeerInfo, Region};
 use crate::placement::Message;
@@ -174,6 +175,19 @@ fn check_keys<'a>(
     Ok(())
 }
 
+/// Why a region is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody asks for it.
+    Asked,
+    /// It holds too many bytes.
+    Bytes,
+    /// It holds too many keys.
+    Keys,
+    /// It is too busy.
+    Load,
+}
+
 /// Where the rotation stands that a split waits for before it is proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Early {
@@ -195,6 +209,7 @@ pub struct Asking {
     keys: Vec<Vec<u8>>,
     epoch: Epoch,
     request: Option<RequestId>,
+    cause: Cause,
     deadline: u64,
     asked_at: Option<u64>,
     first: Option<u64>,
@@ -212,6 +227,7 @@ impl Asking {
 #[derive(Clone, Copy, Debug)]
 pub struct Splitting {
     index: Index,
+    since: u64,
     until: u64,
 }
 
@@ -225,6 +241,7 @@ impl Peer {
         epoch: Option<Epoch>,
         keys: &[&[u8]],
         first: Option<u64>,
+        cause: Cause,
     ) -> Result<(), Error> {
         self.check(epoch)?;
         self.check_leads()?;
@@ -270,11 +287,13 @@ impl Peer {
             keys,
             epoch: self.region().epoch,
             request,
+            cause,
             deadline: core.now.mono + core.limits().write_timeout,
             asked_at: None,
             first,
             early: Early::Wanted,
         });
+        core.splits.begun[cause as usize] += 1;
         self.dirty = true;
         Ok(())
     }
@@ -324,6 +343,8 @@ impl Peer {
             Ok(true) => {}
             Ok(false) => self.asking = Some(asking),
             Err(error) => {
+                core.splits.failed += 1;
+                self.watch.rest(core.limits(), core.now.mono);
                 if let Some(request) = asking.request {
                     core.refuse(request, error);
                 }
@@ -375,22 +396,36 @@ impl Peer {
             return Err(Error::ServerIsBusy("raft does not take the split"));
         };
         let until = now + core.limits().write_timeout;
-        self.splitting = Some(Splitting { index, until });
+        self.splitting = Some(Splitting {
+            index,
+            since: now,
+            until,
+        });
+        if asking.cause != Cause::Asked {
+            let (region, version) = (self.region_id(), asking.epoch.version);
+            let version = version + asking.keys.len() as u64;
+            core.observe(|| Observation::SplitsItself { region, version });
+        }
         self.expect_alone(core, index, asking.request);
         Ok(true)
     }
 
     /// Whether writes wait, since a split that was proposed would refuse them.
-    pub fn holds_writes(&mut self, core: &Core) -> bool {
-        let leads = self.leads();
-        self.splitting
-            .take_if(|splitting| splitting.until <= core.now.mono || !leads);
+    pub fn holds_writes(&mut self, core: &mut Core) -> bool {
+        let (leads, now) = (self.leads(), core.now.mono);
+        self.release_writes(core, |splitting| splitting.until <= now || !leads);
         self.splitting.is_some()
     }
 
     /// Everything up to an entry is applied.
-    pub fn split_passed(&mut self, index: Index) {
-        self.splitting.take_if(|splitting| splitting.index <= index);
+    pub fn split_passed(&mut self, core: &mut Core, index: Index) {
+        self.release_writes(core, |splitting| splitting.index <= index);
+    }
+
+    fn release_writes(&mut self, core: &mut Core, is_over: impl Fn(&Splitting) -> bool) {
+        if let Some(splitting) = self.splitting.take_if(|splitting| is_over(splitting)) {
+            core.splits.held.add(core.now.mono - splitting.since);
+        }
     }
 
     /// The region has changed since a request was made.

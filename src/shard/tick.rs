@@ -34,6 +34,7 @@ impl Peer {
         self.check_proposals(core);
         self.check_membership(core);
         self.beat(core);
+        self.watch_over(core);
         self.compare_in = self.compare_in.saturating_sub(1);
         let low = core.log.borrow().segments_left() <= core.limits().segments_low;
         if self.compare_in == 0 && core.limits().compare_ticks > 0 && self.leads() && !low {

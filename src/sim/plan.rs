@@ -110,7 +110,25 @@ impl Plan {
 
     /// The same, with regions that are split.
     pub fn split(mut self) -> Plan {
-        self.splitting = Some(Splitting::new(&self));
+        let splitting = Splitting::new(&self);
+        if let Some(by_itself) = &splitting.by_itself {
+            let limits = &mut self.limits;
+            limits.split_bytes = by_itself.bytes;
+            limits.split_keys = by_itself.keys;
+            limits.split_load = by_itself.load;
+            limits.split_load_ticks = by_itself.load_ticks;
+            limits.split_ticks = by_itself.ticks;
+            limits.split_rest_ticks = by_itself.rest_ticks;
+            limits.splits_max = by_itself.at_once;
+        }
+        self.splitting = Some(splitting);
+        self
+    }
+
+    /// The same, with regions that stay as they are.
+    pub fn whole(mut self) -> Plan {
+        self.splitting = None;
+        self.limits.split_ticks = 0;
         self
     }
 

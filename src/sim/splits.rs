@@ -1,4 +1,5 @@
-//! Regions are split by hand, at any moment and at keys that clients use.
+//! Regions are split, by hand at any moment and at keys that clients use, and by themselves, since they may hold
+//! and bear next to nothing.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +23,52 @@ const IDS_EACH: u64 = 100;
 pub struct Splitting {
     /// Mean time between two splits.
     pub every: u64,
-    /// No more regions than so many.
+    /// No more regions than so many by hand.
     pub regions_max: usize,
+    /// When they are split by themselves; none: never.
+    pub by_itself: Option<ByItself>,
+}
+
+/// What a region may hold and bear before it is split by itself; 0: anything.
+#[derive(Clone, Debug)]
+pub struct ByItself {
+    /// Bytes.
+    pub bytes: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Reads and writes of keys in a second.
+    pub load: u64,
+    /// Ticks for which it must be so busy.
+    pub load_ticks: u64,
+    /// Ticks between two looks.
+    pub ticks: u64,
+    /// Ticks after an attempt.
+    pub rest_ticks: u64,
+    /// Splits at once.
+    pub at_once: usize,
+}
+
+impl ByItself {
+    /// What a seed decides, by random numbers of its own.
+    fn new(seed: u64) -> Option<ByItself> {
+        let mut chance = Chance::new(seed ^ 0x4954_5345_4C46);
+        if chance.below(4) == 0 {
+            return None;
+        }
+        let mut some = |low: u64, high: u64| match chance.below(3) {
+            0 => 0,
+            _ => low + chance.below(high - low),
+        };
+        Some(ByItself {
+            bytes: some(500, 20_000),
+            keys: some(1, 6),
+            load: some(2, 100),
+            load_ticks: 5 + chance.below(30),
+            ticks: 1 + chance.below(20),
+            rest_ticks: 5 + chance.below(60),
+            at_once: 1 + chance.below(4) as usize,
+        })
+    }
 }
 
 impl Splitting {
@@ -33,6 +78,7 @@ impl Splitting {
         Splitting {
             every: (200 + chance.below(2500)) * MILLISECOND,
             regions_max: 4 + chance.below(9) as usize,
+            by_itself: ByItself::new(plan.seed),
         }
     }
 }
@@ -46,6 +92,8 @@ pub(super) struct Splits {
     pub(super) regions: BTreeSet<RegionId>,
     /// Splits that were seen, by region and version.
     seen: BTreeSet<(RegionId, u64)>,
+    /// Those that were begun without anybody asking.
+    unasked: BTreeSet<(RegionId, u64)>,
 }
 
 impl Splits {
@@ -55,6 +103,7 @@ impl Splits {
             asked: 0,
             regions: (1..=1 + plan.regions as u64).map(RegionId).collect(),
             seen: BTreeSet::new(),
+            unasked: BTreeSet::new(),
         }
     }
 }
@@ -78,7 +127,14 @@ impl World {
     pub(super) fn has_split(&mut self, region: RegionId, version: u64) {
         if self.splits.seen.insert((region, version)) {
             self.figures.splits += 1;
+            let unasked = self.splits.unasked.contains(&(region, version));
+            self.figures.splits_by_itself += u64::from(unasked);
         }
+    }
+
+    /// A region is about to be split without anybody asking.
+    pub(super) fn splits_itself(&mut self, region: RegionId, version: u64) {
+        self.splits.unasked.insert((region, version));
     }
 
     /// Somebody splits some region.

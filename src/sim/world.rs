@@ -206,6 +206,8 @@ pub struct Figures {
     pub reads_at_hand: u64,
     /// Regions that were split.
     pub splits: u64,
+    /// Those of them that nobody asked for.
+    pub splits_by_itself: u64,
     /// The hash of everything that happened.
     pub hash: u64,
 }
@@ -240,6 +242,7 @@ impl Figures {
             (self.vanishings, "vanished leaders"),
             (self.reads_at_hand, "reads at hand"),
             (self.splits, "splits"),
+            (self.splits_by_itself, "of them by itself"),
         ]
     }
 
@@ -272,6 +275,7 @@ impl Figures {
         self.vanishings += other.vanishings;
         self.reads_at_hand += other.reads_at_hand;
         self.splits += other.splits;
+        self.splits_by_itself += other.splits_by_itself;
     }
 }
 
@@ -894,6 +898,12 @@ impl World {
                     self.has_split(region, version);
                     self.tell(|| {
                         format!("store {store}: region {region} is split, version {version}")
+                    });
+                }
+                Observation::SplitsItself { region, version } => {
+                    self.splits_itself(region, version);
+                    self.tell(|| {
+                        format!("store {store}: region {region} splits itself, version {version}")
                     });
                 }
                 Observation::Destroyed { region, peer } => {

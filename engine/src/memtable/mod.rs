@@ -12,7 +12,7 @@ use core::hint::black_box;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::record::{Kind, Record, Seq, below_limit};
+use crate::record::{Kind, Record, Seq};
 use crate::tombstones::RangeTombstones;
 
 mod arena; // slots and versions
@@ -272,29 +272,36 @@ impl Memtable {
         MemtableCursor::new(self.order.runs(&self.arena), at)
     }
 
-    /// About how many bytes of keys and values lie in a range, and a key in its middle: counted off
-    /// the sorted runs, without reading a value.
-    pub fn measure(&mut self, start: &[u8], limit: &[u8]) -> (u64, Option<&[u8]>) {
+    /// About how many bytes a key takes with its value.
+    pub fn bytes_each(&self) -> u64 {
+        self.arena.len() / (self.index.len() as u64).max(1)
+    }
+
+    /// How many keys lie in a range, deleted ones included: counted off the sorted runs.
+    pub fn keys_in(&mut self, start: &[u8], limit: &[u8]) -> u64 {
         let arena = &self.arena;
-        let (first, last) = (order::prefix_of(start), order::prefix_of(limit));
-        let (mut keys, mut longest) = (0, None);
+        let runs = self.order.runs(arena).iter();
+        let inside = runs.map(|run| order::within(arena, run, start, limit).len() as u64);
+        inside.sum()
+    }
+
+    /// Some keys of a range, about so many at the most, each with how many keys of its run come from it on
+    /// to the next one that is told.
+    pub fn marks(
+        &mut self,
+        start: &[u8],
+        limit: &[u8],
+        most: usize,
+        mut mark: impl FnMut(&[u8], u64),
+    ) {
+        let inside = self.keys_in(start, limit) as usize;
+        let each = inside.div_ceil(most).max(1);
+        let arena = &self.arena;
         for run in self.order.runs(arena) {
-            let from = run.partition_point(|key| order::before(arena, key, first, start));
-            let to = if limit.is_empty() {
-                run.len()
-            } else {
-                run.partition_point(|key| order::before(arena, key, last, limit))
-            };
-            let inside = to.saturating_sub(from);
-            keys += inside;
-            if inside > 0 && longest.is_none_or(|(most, _)| inside > most) {
-                longest = Some((inside, run[from + inside / 2].slot));
+            for keys in order::within(arena, run, start, limit).chunks(each) {
+                mark(arena.key(keys[0].slot), keys.len() as u64);
             }
         }
-        let each = self.arena.len() / (self.index.len() as u64).max(1);
-        let middle = longest.map(|(_, slot)| self.arena.key(slot));
-        debug_assert!(middle.is_none_or(|key| key >= start && below_limit(key, limit)));
-        (keys as u64 * each, middle)
     }
 
     #[inline]

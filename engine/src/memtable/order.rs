@@ -190,6 +190,25 @@ pub(crate) fn before(arena: &Arena, key: &Key, prefix: Prefix, bound: &[u8]) -> 
     key.prefix < prefix || (key.prefix == prefix && arena.key(key.slot) < bound)
 }
 
+/// The keys of a run that lie in a range; an empty limit is the end.
+pub(crate) fn within<'run>(
+    arena: &Arena,
+    run: &'run Run,
+    start: &[u8],
+    limit: &[u8],
+) -> &'run [Key] {
+    let bound = |key: &[u8]| {
+        let prefix = prefix_of(key);
+        run.partition_point(|other| before(arena, other, prefix, key))
+    };
+    let from = bound(start);
+    let to = match limit {
+        [] => run.len(),
+        limit => bound(limit).max(from),
+    };
+    &run[from..to]
+}
+
 /// The first sixteen bytes as two big-endian numbers, shorter keys filled with zeros: where two
 /// differ, they order as the keys do.
 #[inline]

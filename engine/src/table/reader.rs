@@ -277,9 +277,13 @@ impl Table {
     }
 
     /// Where in the file, about, the records from `key` on begin.
-    fn position(&self, key: &[u8]) -> u64 {
-        if self.blocks() == 0 {
+    pub(crate) fn position(&self, key: &[u8]) -> u64 {
+        let own = &self.meta.range;
+        if self.blocks() == 0 || key <= own.start.as_slice() {
             return 0;
+        }
+        if !own.limit.is_empty() && key >= own.limit.as_slice() {
+            return self.index.data_bytes();
         }
         let block = self.index.find(key);
         let half = match key > self.index.fence(block) {

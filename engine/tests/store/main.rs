@@ -9,6 +9,7 @@ mod shard; // regions with logs above one store, and what they should hold
 mod crash; // the power goes at every effect
 mod stories; // how data is lost, each by hand
 mod damage; // bytes that are not what was written
+mod sizes; // how much a range holds, and where it is cut
 mod together; // puts that are handed over together
 mod model; // random operations against a map, with crashes
 
