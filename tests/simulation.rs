@@ -190,6 +190,31 @@ fn seeds_of_growing_clusters_that_found_something_find_it_no_more() {
     }
 }
 
+/// The same, of clusters of which the seed decides everything.
+#[test]
+fn seeds_of_any_kind_that_found_something_find_it_no_more() {
+    let stories = [
+        (
+            401_007,
+            60,
+            "an entry of a region without a quorum held the log, and placement's log was full as well",
+        ),
+        (
+            401_654,
+            60,
+            "a node at another address did not reach its own shards, and a peer that was leaving held the log",
+        ),
+    ];
+    for (seed, seconds, story) in stories {
+        if let (_, Err(violation)) = run(seed, seconds, Mutant::None) {
+            panic!(
+                "seed {seed} ({story}): {violation}\n  replay: {}",
+                replay(seed, seconds)
+            );
+        }
+    }
+}
+
 /// The same, of clusters in trouble.
 #[test]
 fn seeds_in_trouble_that_found_something_find_it_no_more() {

@@ -11,6 +11,7 @@ use coracle_engine::record::KeyRange;
 use coracle_engine::store::Event;
 use coracle_engine::turn::Stepped;
 use coracle_wal as wal;
+use coracle_wal::purge::Holder;
 use raft::SnapshotStatus;
 use raft::eraftpb::HardState;
 
@@ -94,8 +95,10 @@ impl Shard {
         store: engine::store::Store,
     ) -> Shard {
         options.limits.check();
-        if options.mutant == Mutant::SkipSync {
-            log.set_mutant(wal::Mutant::AcknowledgeEarly);
+        match options.mutant {
+            Mutant::SkipSync => log.set_mutant(wal::Mutant::AcknowledgeEarly),
+            Mutant::KeepStuck => log.set_mutant(wal::Mutant::KeepStuck),
+            _ => {}
         }
         let tick = options.limits.tick;
         let mut unique = Chance::new(options.boot);
@@ -244,7 +247,8 @@ impl Shard {
             },
         );
         for peer in self.peers.values() {
-            out.push_str(&format!("\n    {peer:?}, {}", peer.waiting()));
+            let (log, waiting) = (peer.status(core).log(), peer.waiting());
+            out.push_str(&format!("\n    {peer:?}, {log}, {waiting}"));
         }
         out
     }
@@ -804,14 +808,9 @@ impl Shard {
         }
         let holders = self.core.log.borrow().oldest_holders(HOLDERS);
         for holder in holders {
-            if holder.needs_checkpoint {
-                self.core.rotation_wanted = true;
-            }
-            if holder.needs_truncation {
-                self.with(RegionId(holder.region.0), |peer, core| {
-                    peer.truncate_here(core)
-                });
-            }
+            self.with(RegionId(holder.region.0), |peer, core| {
+                peer.relieve(core, holder);
+            });
         }
     }
 
@@ -1087,9 +1086,22 @@ impl Shard {
 }
 
 impl Peer {
+    /// Lets go of the log's oldest segment, as far as it can: what it has not applied it keeps, and the log
+    /// writes that anew.
+    fn relieve(&mut self, core: &mut Core, holder: Holder) {
+        let id = (self.region_id().in_store(), self.id.in_store());
+        let checkpoint = core.store.checkpoint(id.0, id.1);
+        let behind = checkpoint.is_none_or(|known| known.index.0 < self.machine.applied.0);
+        core.rotation_wanted |= holder.needs_checkpoint && behind;
+        if holder.needs_truncation {
+            self.truncate_here(core);
+        }
+    }
+
     /// Cuts the log off here, as far as the tables hold it: when space is short.
-    pub fn truncate_here(&mut self, core: &mut Core) {
-        if !matches!(self.stage, Stage::Normal)
+    fn truncate_here(&mut self, core: &mut Core) {
+        // A peer that leaves may have to wait for long until it may go.
+        if !matches!(self.stage, Stage::Normal | Stage::Leaving)
             || self.changing.is_some()
             || !core.has_room_for_state()
         {

@@ -249,4 +249,8 @@ const _: () = {
             < coracle_wal::Limits::DEFAULT.batch_bytes_max as usize
     );
     assert!(ENTRY_BYTES_MAX as u64 <= coracle_wal::Limits::DEFAULT.entry_bytes_max as u64);
+    // What a region has proposed and cannot apply is written anew where the log is short.
+    assert!(
+        Limits::DEFAULT.proposed_bytes <= coracle_wal::Limits::DEFAULT.segment_bytes as u64 / 4
+    );
 };

@@ -39,11 +39,13 @@ pub enum Mutant {
     ChildApart,
     /// A split brings a peer back that is gone from here already.
     ResurrectChild,
+    /// Entries that nobody lets go of keep the log for ever (the log's mutant).
+    KeepStuck,
 }
 
 impl Mutant {
     /// Every planted bug, by its name on the command line.
-    pub const ALL: [(&'static str, Mutant); 16] = [
+    pub const ALL: [(&'static str, Mutant); 17] = [
         ("ack-before-durable", Mutant::AckBeforeDurable),
         ("skip-sync", Mutant::SkipSync),
         ("answer-by-index", Mutant::AnswerByIndex),
@@ -60,6 +62,7 @@ impl Mutant {
         ("trust-verdict", Mutant::TrustVerdict),
         ("child-apart", Mutant::ChildApart),
         ("resurrect-child", Mutant::ResurrectChild),
+        ("keep-stuck", Mutant::KeepStuck),
     ];
 
     /// The planted bug of a name.

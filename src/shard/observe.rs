@@ -105,6 +105,21 @@ pub struct PeerStatus {
     pub durable: Durable,
 }
 
+impl PeerStatus {
+    /// Where its log stands, from the first entry to the last.
+    pub fn log(&self) -> String {
+        format!(
+            "truncated {}, checkpointed {}, applied {}, committed {}, persisted {}, last {}",
+            self.truncated,
+            self.checkpointed,
+            self.applied,
+            self.committed,
+            self.persisted,
+            self.last
+        )
+    }
+}
+
 /// What the log certainly says of a peer after a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durable {

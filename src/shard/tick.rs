@@ -87,8 +87,11 @@ impl Peer {
             .map(|(_, progress)| progress.matched)
             .min();
         let replicated = matched.unwrap_or(applied).min(applied);
-        let left = core.log.borrow().segments_left();
-        let pressed = left <= limits.segments_low;
+        // A truncation is an entry itself: where it lets go of nothing, it would only fill the log.
+        let log = core.log.borrow();
+        let pressed = log.segments_left() <= limits.segments_low
+            && log.truncation_frees(self.region_id().in_log());
+        drop(log);
         if pressed && self.node.raft.raft_log.last_index() > applied {
             return;
         }

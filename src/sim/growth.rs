@@ -414,6 +414,9 @@ impl World {
         let membership = &mut self.nodes[node].membership;
         membership.addresses.push(format!("n{node}.{life}:1"));
         membership.moved = true;
+        // Its own shards find each other, whatever placement has heard.
+        let own = membership.info(membership.edition());
+        membership.hear(vec![own]);
         self.figures.moves += 1;
         self.tell(|| format!("node {node} has another address"));
         self.after(0, Event::Ask(node, life));

@@ -1,8 +1,9 @@
-//! Stories of a log without room, which only what comes from elsewhere can make room in.
+//! Stories of a log without room: what it is told makes room, and what it writes anew.
 
 use coracle::shard::error::Error;
 use coracle::shard::ids::{RegionId, StoreId};
 use coracle::shard::message::PeerMessage;
+use coracle::shard::mutant::Mutant;
 use coracle::shard::region::Role;
 use coracle::shard::request::PeerChange;
 use raft::eraftpb::MessageType;
@@ -15,9 +16,8 @@ const KEY: &[u8] = b"\x01key";
 const OTHER: RegionId = RegionId(3);
 
 /// Both stores vote in one region, which the first one leads; the other region is on the second store alone.
-fn two_regions() -> Theatre {
-    let mut theatre =
-        Theatre::of_regions(2, coracle::shard::mutant::Mutant::None, &[REGION, OTHER]);
+fn two_regions(mutant: Mutant) -> Theatre {
+    let mut theatre = Theatre::of_regions(2, mutant, &[REGION, OTHER]);
     for region in [REGION, OTHER] {
         theatre.until("it leads", |theatre| theatre.leader_of(region) == Some(1));
         theatre.change_of(region, &[PeerChange::Put(peer(20, 2, Role::Learner))]);
@@ -67,17 +67,25 @@ fn leave_behind(theatre: &mut Theatre, (heard, ahead): (bool, bool)) {
     assert_eq!(first.committed == second.last, heard);
 }
 
-/// The second store's log is filled, and restarts take what is left but the reserve.
-fn fill(theatre: &mut Theatre) {
+/// The second store gets so many writes of its other region, each of a sixteenth of a segment. Whether they
+/// fill its log.
+fn fills(theatre: &mut Theatre, writes: usize) -> bool {
     let filler = vec![b'.'; 8000];
-    let full = (0..1000).any(|_| {
+    (0..writes).any(|_| {
         let request = theatre.put(2, b"\x02fill", &filler);
         matches!(
             theatre.answer(request),
             Err(Error::ServerIsBusy("the log is full"))
         )
-    });
-    assert!(full, "the entry holds the log, and the log has a bound");
+    })
+}
+
+/// The second store's log is filled, and restarts take what is left but the reserve.
+fn fill(theatre: &mut Theatre) {
+    assert!(
+        fills(theatre, 1000),
+        "the entry holds the log, and the log has a bound"
+    );
     for _ in 0..4 {
         theatre.cut_power(2);
         theatre.start(2);
@@ -115,12 +123,12 @@ fn lead_again(theatre: &mut Theatre) {
     theatre.holds_post = false;
 }
 
-/// An entry that is not known to be committed holds a full log. The leader's next message says that it is, or
+/// An entry that is not known to be committed holds a full log, where it is not written anew. The leader's next message says that it is, or
 /// brings what commits it, and has commands as well, for which there is no room: the rest of it counts.
 #[test]
 fn a_full_log_hears_what_lets_it_go() {
     for (heard, ahead) in [(true, true), (false, false), (false, true)] {
-        let mut theatre = two_regions();
+        let mut theatre = two_regions(Mutant::KeepStuck);
         leave_behind(&mut theatre, (heard, ahead));
         fill(&mut theatre);
         lead_again(&mut theatre);
@@ -135,4 +143,47 @@ fn a_full_log_hears_what_lets_it_go() {
         });
         assert!(written, "{}", theatre.describe());
     }
+}
+
+/// A region without a quorum has an entry that it can neither apply nor give up. The others of its store go on
+/// all the same, around the log many times and over restarts, and the entry is there when its quorum is.
+#[test]
+fn an_entry_without_a_quorum_takes_the_log_from_nobody() {
+    let tell = |mutant: Mutant| {
+        let mut theatre = two_regions(mutant);
+        leave_behind(&mut theatre, (false, false));
+        for _ in 0..6 {
+            if fills(&mut theatre, 600) {
+                return Err(theatre.describe());
+            }
+            theatre.cut_power(2);
+            theatre.start(2);
+            theatre.until("it leads", |theatre| theatre.leader_of(OTHER) == Some(2));
+        }
+        let first = theatre.status(2).expect("a peer");
+        assert_eq!(first.committed.0 + 1, first.last.0, "it is still there");
+        theatre.isolated.clear();
+        theatre.until("both are equal", |theatre| theatre.are_equal(&[1, 2]));
+        assert_eq!(theatre.read(KEY), Some(b"second".to_vec()));
+        Ok(())
+    };
+    tell(Mutant::None).expect("the log has room");
+    let full = tell(Mutant::KeepStuck).expect_err("one entry holds the whole log");
+    assert!(
+        full.contains("held by [Holder { region: RegionId(2)"),
+        "{full}"
+    );
+}
+
+/// Whoever has let go of all that it can adds nothing to a log that is short of room for another's sake.
+#[test]
+fn a_short_log_is_not_filled_by_what_lets_go_of_nothing() {
+    let mut theatre = two_regions(Mutant::KeepStuck);
+    leave_behind(&mut theatre, (false, false));
+    fill(&mut theatre);
+    theatre.pass(5000);
+    let before = theatre.status_of(2, OTHER).expect("a peer").last;
+    theatre.pass(60_000);
+    let after = theatre.status_of(2, OTHER).expect("a peer").last;
+    assert_eq!(before, after, "{}", theatre.describe());
 }

@@ -124,23 +124,29 @@ impl Log {
         let Some(place) = place else { return };
         for (index, term, payload) in entries {
             self.make_room(payload.len());
-            let known = &mut self.regions[place as usize];
-            known.grow();
-            let pending = &mut self.pending;
-            let content = pending.push_entry(known.id, place, index, term, &payload);
-            if pending.handed_over {
-                let unsealed = Place {
-                    segment: UNSEALED,
-                    offset: 0,
-                    len: content.len,
-                    checksum: content.checksum,
-                };
-                known.push(term, unsealed);
-                self.cache.came(place, index, cached_bytes(&payload));
-                known.cache.push_back(payload);
-            } else {
-                pending.kept.push(payload);
-            }
+            self.push_entry(place, index, term, payload);
+        }
+    }
+
+    /// Adds an entry behind the region's last one to the batch that is gathered.
+    #[inline(always)]
+    pub(crate) fn push_entry(&mut self, place: u32, index: u64, term: u64, payload: Bytes) {
+        let known = &mut self.regions[place as usize];
+        known.grow();
+        let pending = &mut self.pending;
+        let content = pending.push_entry(known.id, place, index, term, &payload);
+        if pending.handed_over {
+            let unsealed = Place {
+                segment: UNSEALED,
+                offset: 0,
+                len: content.len,
+                checksum: content.checksum,
+            };
+            known.push(term, unsealed);
+            self.cache.came(place, index, cached_bytes(&payload));
+            known.cache.push_back(payload);
+        } else {
+            pending.kept.push(payload);
         }
     }
 

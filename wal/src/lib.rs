@@ -55,6 +55,7 @@ mod seal; // batches out
 mod settle; // where the records of a batch went
 pub mod fetch; // entries that left the cache
 pub mod purge; // which segments may go
+mod forward; // entries that nobody lets go of
 pub mod recover; // bytes to a log, or a verdict
 mod heads; // the first blocks of all files
 mod scan; // a file that is read from its start

@@ -15,17 +15,23 @@ pub enum Mutant {
     PurgeEarly,
     /// A segment is reused before a header that does not list it is durable.
     ReuseListed,
+    /// Entries that their region cannot let go of keep their segment for ever.
+    KeepStuck,
+    /// Only those of a region's entries are written anew that keep the oldest segment.
+    ForwardPart,
     /// Recovery goes on before what it accepted is durable.
     SkipRecoverySync,
 }
 
 impl Mutant {
     /// Every planted bug.
-    pub const ALL: [Mutant; 5] = [
+    pub const ALL: [Mutant; 7] = [
         Mutant::AcknowledgeEarly,
         Mutant::DamageIsTail,
         Mutant::PurgeEarly,
         Mutant::ReuseListed,
+        Mutant::KeepStuck,
+        Mutant::ForwardPart,
         Mutant::SkipRecoverySync,
     ];
 }

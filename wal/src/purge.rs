@@ -14,7 +14,7 @@
 //! counts by itself, goes wherever it stands once newer ones are durable: so restarts that vote do not
 //! use up a log that something else holds.
 //!
-//! Entries are never copied forward. States are written anew from memory where nothing else holds the
+//! Entries are written anew only where nobody can let go of them (`forward.rs`). States are written anew from memory where nothing else holds the
 //! oldest segment, and, where segments are short, out of what earlier openings left; a meta written anew
 //! never resets, since it lands behind entries that came later.
 
@@ -27,7 +27,7 @@ use crate::ids::{Lsn, RegionId, Sequence, Slot};
 use crate::limits::BLOCK_BYTES;
 use crate::log::{Log, Segment, low_bits};
 use crate::mutant::Mutant;
-use crate::region::{Place, State, UNSEALED};
+use crate::region::{Place, Region, State, UNSEALED};
 
 /// A look over all regions is worth it after so many batches, if something was given up since.
 const BATCHES_BETWEEN_LOOKS: u64 = 64;
@@ -136,6 +136,16 @@ impl Log {
             .collect()
     }
 
+    /// Whether a truncation of the region may let go of a segment: its first entry lies in one that grows no
+    /// more.
+    pub fn truncation_frees(&self, region: RegionId) -> bool {
+        let first = |region: &Region| region.place(region.truncated.0 + 1).copied();
+        let first = self.region(region).and_then(first);
+        let growing = self.segments.back();
+        let growing = growing.map(|segment| low_bits(segment.sequence));
+        first.is_some_and(|first| growing.is_some_and(|growing| first.segment < growing))
+    }
+
     /// The turn's share of keeping the log short.
     pub(crate) fn maintain(&mut self) {
         if !self.is_open() {
@@ -167,6 +177,9 @@ impl Log {
         self.purge.rotated = false;
         self.purge.due = false;
         self.purge.looked_at = self.next_lsn;
+        if short {
+            self.forward();
+        }
         self.rewrite_states(short);
         let needed = self
             .regions
