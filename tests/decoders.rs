@@ -2,8 +2,10 @@
 //! something, never a panic, a hang or a large allocation.
 
 use bytes::Bytes;
-use coracle::placement;
+use coracle::placement::errands::{Cause, Outcome};
 use coracle::placement::message::{NodeInfo, Operator, RegionStats, StoreStats, Verdict};
+use coracle::placement::overview::{Ended, Going, StoreSight};
+use coracle::placement::{self, Options, Overview};
 use coracle::shard::entry::{self, Gathered, Said};
 use coracle::shard::error::Error;
 use coracle::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
@@ -445,9 +447,66 @@ fn placement_messages() -> Vec<placement::Message> {
         Message::NotPlacement {
             hint: Some(StoreId(3)),
         },
+        Message::MoveRegion {
+            region: RegionId(2),
+            peer: PeerId(3),
+            to: StoreId(4),
+        },
+        Message::Moving {
+            region: RegionId(2),
+            peer: PeerId(3),
+            to: StoreId(4),
+        },
+        Message::MoveRefused {
+            region: RegionId(2),
+            why: "there is no store 4".into(),
+        },
+        Message::Pause { paused: true },
+        Message::Paused { paused: false },
+        Message::ShowPlacement,
+        Message::Overview(Box::new(overview())),
     ];
     all.extend(verdicts);
     all
+}
+
+/// What placement tells of itself.
+fn overview() -> Overview {
+    let went = Going {
+        region: RegionId(2),
+        cause: Some(Cause::Hand),
+        what: "peer 3 leaves store 4 for store 5".into(),
+        ms: 6,
+    };
+    Overview {
+        serves_ms: 7,
+        paused: true,
+        options: Options::default(),
+        regions: 8,
+        stores: vec![StoreSight {
+            store: StoreId(4),
+            node: NodeId(1),
+            state: "fit".into(),
+            peers: 9,
+            leaders: 10,
+            copies_in: 1,
+            copies_out: 2,
+        }],
+        under_way: vec![
+            went.clone(),
+            Going {
+                cause: None,
+                ..went.clone()
+            },
+        ],
+        ended: Outcome::ALL
+            .map(|outcome| Ended {
+                went: went.clone(),
+                outcome,
+                ago_ms: 11,
+            })
+            .to_vec(),
+    }
 }
 
 /// One of every message between shards.

@@ -22,8 +22,10 @@ mod number;
 mod octets;
 mod output;
 mod page;
+mod placement;
 mod put;
 mod region;
+mod region_move;
 mod scan;
 mod start;
 mod status;
@@ -55,6 +57,9 @@ pub enum Command {
     /// Look at nodes
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Look at placement, which puts replicas where they are; hold it
+    #[command(subcommand)]
+    Placement(placement::PlacementCommand),
     /// Show and check settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -78,6 +83,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Incr(incr) => incr::run(incr),
         Command::Region(command) => region::run(command),
         Command::Node(command) => node::run(command),
+        Command::Placement(command) => placement::run(command),
         Command::Config(command) => config::run(command),
         Command::Dump(dump) => dump::run(dump),
         Command::Bench(bench) => bench::run(*bench),

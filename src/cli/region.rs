@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::cluster::{Cluster, RegionView};
 use crate::cli::octets::{stored, typed};
+use crate::cli::region_move;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::placement::Message;
@@ -45,6 +46,9 @@ pub enum RegionCommand {
         after_help = "Examples:\n  coracle region transfer-leader 2 5"
     )]
     TransferLeader(TransferLeader),
+    /// Move a replica to another store, and tell how far it is
+    #[command(after_help = region_move::HELP)]
+    Move(region_move::Move),
     /// Split a region into several, without a pause for what does not lie in it
     #[command(
         after_help = "Examples:\n  coracle region split 2\n  coracle region split 2 --at user5 --at user7"
@@ -135,6 +139,7 @@ pub(super) fn run(command: RegionCommand) -> Result<(), Failure> {
         RegionCommand::AddPeer(add) => self::add_peer(&add),
         RegionCommand::RemovePeer(remove) => self::remove_peer(&remove),
         RegionCommand::TransferLeader(transfer) => self::transfer_leader(&transfer),
+        RegionCommand::Move(wish) => region_move::run(&wish),
         RegionCommand::Split(split) => self::split(&split),
     }
 }
@@ -526,7 +531,7 @@ fn split(split: &Split) -> Result<(), Failure> {
     }
 }
 
-fn nobody(view: &RegionView, number: u64) -> Failure {
+pub(super) fn nobody(view: &RegionView, number: u64) -> Failure {
     let peers = view
         .peers
         .iter()

@@ -40,6 +40,8 @@ pub enum Shift {
     Lead(PeerId),
     /// This peer leaves for that store.
     Leave(PeerId, StoreId),
+    /// This new peer on that store takes a place that is free, or is to be.
+    Fill(PeerId, StoreId),
 }
 
 impl Scale<'_> {
@@ -95,7 +97,10 @@ impl Scale<'_> {
                 .map(|v| v.node)
                 .collect();
             let fits = |(store, to): &(&StoreId, &StoreView)| {
-                to.fit && !taken.contains(&to.node) && self.region.on_store(**store).is_none()
+                to.fit
+                    && to.room
+                    && !taken.contains(&to.node)
+                    && self.region.on_store(**store).is_none()
             };
             let targets = self.stores.iter().filter(fits);
             let Some((store, to)) = targets.min_by_key(|(store, to)| (to.load, **store)) else {
@@ -149,6 +154,7 @@ mod tests {
             let view = StoreView {
                 node: NodeId(number(store) / 10),
                 fit: !text.ends_with(['-', 'x']),
+                room: true,
                 lost: false,
                 drains: text.ends_with('x'),
                 load: number(load) as u32,
@@ -175,7 +181,9 @@ mod tests {
         match scale.shift() {
             None => "nothing".into(),
             Some(Shift::Lead(peer)) => format!("{peer} leads"),
-            Some(Shift::Leave(peer, store)) => format!("{peer} to {store}"),
+            Some(Shift::Leave(peer, store) | Shift::Fill(peer, store)) => {
+                format!("{peer} to {store}")
+            }
         }
     }
 

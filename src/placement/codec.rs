@@ -4,6 +4,7 @@
 //! \0p/cluster            version u8 │ cluster u64 │ crc u32
 //! \0p/ids                version u8 │ first id that is not given out, for sure u64 │ crc u32
 //! \0p/version            version u8 │ version of the list of nodes u64 │ crc u32
+//! \0p/paused             version u8 │ whether nothing is begun u64 │ crc u32
 //! \0p/node/<id be64>     version u8 │ node u64 │ nonce u64 │ edition u64 │ standing u8 │ address short
 //!                        │ labels u16 × (short, short) │ stores u16 × u64 │ crc u32
 //! \0p/region/<id be64>   version u8 │ region u64 │ version u64 │ conf_ver u64 │ start short │ limit short
@@ -23,7 +24,7 @@ use crate::shard::region::{Epoch, Region};
 
 /// What every key of placement begins with.
 pub const PREFIX: &[u8] = b"\x00p/";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// The most stores of a node, and the most labels.
 pub const NODE_PARTS_MAX: usize = 4096;
 
@@ -69,6 +70,8 @@ pub enum Record {
     Ids(u64),
     /// Grows with every change of a process.
     Version(u64),
+    /// Not 0: placement begins nothing.
+    Paused(u64),
     /// A process.
     Node(Node),
     /// A region as last heard of.
@@ -92,6 +95,7 @@ impl Record {
             Record::Cluster(_) => [PREFIX, b"cluster"].concat(),
             Record::Ids(_) => [PREFIX, b"ids"].concat(),
             Record::Version(_) => [PREFIX, b"version"].concat(),
+            Record::Paused(_) => [PREFIX, b"paused"].concat(),
             Record::Node(node) => node_key(node.node),
             Record::Region(region) => region_key(region.id),
         }
@@ -101,7 +105,10 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         match self {
-            Record::Cluster(ClusterId(number)) | Record::Ids(number) | Record::Version(number) => {
+            Record::Cluster(ClusterId(number))
+            | Record::Ids(number)
+            | Record::Version(number)
+            | Record::Paused(number) => {
                 put_u64(&mut out, *number);
             }
             Record::Node(node) => {
@@ -155,6 +162,7 @@ impl Record {
             b"cluster" => Record::Cluster(ClusterId(reader.u64()?)),
             b"ids" => Record::Ids(reader.u64()?),
             b"version" => Record::Version(reader.u64()?),
+            b"paused" => Record::Paused(reader.u64()?),
             _ if name.starts_with(b"node/") => Record::Node(take_node(&mut reader)?),
             _ if name.starts_with(b"region/") => Record::Region(take_region(&mut reader)?),
             _ => return Err(Malformed("a key of an unknown kind")),
@@ -240,6 +248,7 @@ mod tests {
             Record::Cluster(ClusterId(7)),
             Record::Ids(1000),
             Record::Version(17),
+            Record::Paused(1),
             Record::Node(Node {
                 node: NodeId(3),
                 nonce: 99,

@@ -1,6 +1,7 @@
 //! What stores and placement say to each other. Any of these may be lost, doubled or late: a request
 //! that makes something carries a nonce, and an instruction the epoch under which it was thought out.
 
+use super::overview::Overview;
 use super::standing::Standing;
 use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::shard::region::{Epoch, PeerInfo, Region};
@@ -117,6 +118,45 @@ pub enum Message {
         /// Why not.
         why: String,
     },
+    /// A peer should leave for that store. Answered by that it does, or by why not.
+    MoveRegion {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+        /// The store.
+        to: StoreId,
+    },
+    /// The move is under way.
+    Moving {
+        /// The region.
+        region: RegionId,
+        /// The peer that leaves.
+        peer: PeerId,
+        /// The store that it leaves for.
+        to: StoreId,
+    },
+    /// It cannot be.
+    MoveRefused {
+        /// The region.
+        region: RegionId,
+        /// Why not.
+        why: String,
+    },
+    /// Nothing more should begin, or what waits may go on.
+    Pause {
+        /// Which of both.
+        paused: bool,
+    },
+    /// It is so. Durable.
+    Paused {
+        /// Whether nothing begins.
+        paused: bool,
+    },
+    /// What is placement about?
+    ShowPlacement,
+    /// All of it.
+    Overview(Box<Overview>),
     /// The receiver does not lead region 1.
     NotPlacement {
         /// Who leads it, as far as known.

@@ -9,6 +9,14 @@ pub mod join; // processes come to belong
 pub mod standing; // … and to leave
 pub mod replica_checker; // the next step of a region
 pub mod balance; // what would lie better elsewhere
+pub mod options; // what it strives for, and how much of it at once
+pub mod errands; // what was begun, and how it has ended
+pub mod copies; // learners on their way
+mod views; // stores as they will be
+mod direct; // what the leader of a region is told
+mod look; // what is done without being asked
+mod by_hand; // moves that somebody asks for
+pub mod overview; // all of it, for whoever asks
 #[expect(
     clippy::module_inception,
     reason = "the object that the module is about"
@@ -19,6 +27,8 @@ mod simulation; // a toy cluster carries out what it is told
 
 pub use codec::Node;
 pub use message::{Message, NodeInfo};
-pub use placement::{Options, Placement, Writes};
+pub use options::Options;
+pub use overview::Overview;
+pub use placement::{Placement, Writes};
 pub use standing::Standing;
 pub use state::bootstrap_pairs;

@@ -5,34 +5,24 @@
 //! repeated with every heartbeat until the region's epoch moves or its time is over: the epoch lets one of
 //! its copies take effect at most.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
-use super::balance::{DIFFERENCE, Scale, Shift};
+use super::copies::Copies;
+use super::direct::Move;
+use super::errands::Errands;
 use super::join::join;
-use super::message::{Message, Operator, RegionStats, Verdict};
-use super::registry::Put;
-use super::replica_checker::{Picture, Step, StoreView, is_crowded};
+use super::message::{Message, Verdict};
+use super::options::Options;
 use super::standing::{Standing, stand};
 use super::state::State;
 use crate::shard::codec::Malformed;
-use crate::shard::ids::{NodeId, PeerId, RegionId, StoreId};
-use crate::shard::limits::{ENTRY_BYTES_MAX, KEY_BYTES_MAX};
-use crate::shard::membership::Change;
-use crate::shard::meta::PEERS_MAX;
-use crate::shard::region::{Epoch, PeerInfo, Region, Role};
-use crate::shard::request::PeerChange;
+use crate::shard::ids::{NodeId, RegionId, StoreId};
+use crate::shard::limits::ENTRY_BYTES_MAX;
+use crate::shard::region::{Epoch, PeerInfo, Region};
 use crate::shard::time::{MILLISECOND, Time};
 
 const IDS_MAX: u32 = 1 << 16;
 const LIST_MAX: u32 = 1024;
-
-/// Regions that are looked at together, and the pause between two looks.
-const LOOKS: usize = 256;
-const LOOK_MS: u64 = 200;
-
-/// Silent stores that are called at once.
-const CALLS: usize = 16;
 
 /// With so many keys to be written, or replies that wait for it, nothing more is taken in: whoever asks
 /// asks again.
@@ -43,42 +33,6 @@ const WAITING_MAX: usize = 1024;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
 const _: () = assert!(2 * WAITING_BYTES_MAX < ENTRY_BYTES_MAX);
-
-/// What placement strives for, and how patiently.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Voters that every region should have.
-    pub replicas: usize,
-    /// A peer silent for so many milliseconds is replaced.
-    pub down_ms: u64,
-    /// A store heard of within so many milliseconds may be given more.
-    pub fit_ms: u64,
-    /// An instruction whose region has not changed after so many milliseconds is thought over.
-    pub operator_ms: u64,
-    /// A learner that has not caught up after so many milliseconds goes.
-    pub learner_ms: u64,
-    /// Copies that may be under way to one store.
-    pub learners_per_store: u32,
-    /// Whether regions are moved from stores that have more to stores that have less.
-    pub balances: bool,
-    /// Regions that may be moved for that at once.
-    pub moves_max: usize,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            replicas: 3,
-            down_ms: 30 * 60 * 1000,
-            fit_ms: 30 * 1000,
-            operator_ms: 60 * 1000,
-            learner_ms: 60 * 60 * 1000,
-            learners_per_store: 4,
-            balances: true,
-            moves_max: 16,
-        }
-    }
-}
 
 /// Writes to the system keys: all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,40 +45,24 @@ pub struct Writes {
     pub deletes: Vec<Vec<u8>>,
 }
 
-#[derive(Debug)]
-struct Move {
-    epoch: Epoch,
-    since: u64,
-    changes: Vec<PeerChange>,
-    target: Option<StoreId>,
-}
-
-/// Two stores between which a region's weight is shifted, until its leader tells that it was.
-#[derive(Debug)]
-struct Shifting {
-    since: u64,
-    shift: Shift,
-    from: StoreId,
-    to: StoreId,
-}
-
 /// The leader of region 1 in its second part. Dropped when it no longer leads.
 #[derive(Debug)]
 pub struct Placement {
-    options: Options,
-    state: State,
-    begun: u64,
+    pub(super) options: Options,
+    pub(super) state: State,
+    pub(super) begun: u64,
     /// When each store was heard of, and whether it could take more.
-    heard: BTreeMap<StoreId, (u64, bool)>,
-    moves: BTreeMap<RegionId, Move>,
-    shifts: BTreeMap<RegionId, Shifting>,
-    learners: BTreeMap<PeerId, (RegionId, u64)>,
+    pub(super) heard: BTreeMap<StoreId, (u64, bool)>,
+    /// Changes of peers that leaders were told to make, until their regions have changed.
+    pub(super) moves: BTreeMap<RegionId, Move>,
+    pub(super) errands: Errands,
+    pub(super) copies: Copies,
     /// Regions up to here were looked at.
-    looked: RegionId,
-    looks_at: u64,
+    pub(super) looked: RegionId,
+    pub(super) looks_at: u64,
     /// Silent stores up to here were called, and when the next ones are.
-    called: StoreId,
-    calls_at: u64,
+    pub(super) called: StoreId,
+    pub(super) calls_at: u64,
     token: u64,
     under_way: Option<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     under_way_bytes: usize,
@@ -145,8 +83,8 @@ impl Placement {
             begun: now.mono,
             heard: BTreeMap::new(),
             moves: BTreeMap::new(),
-            shifts: BTreeMap::new(),
-            learners: BTreeMap::new(),
+            errands: Errands::default(),
+            copies: Copies::default(),
             looked: RegionId(0),
             looks_at: 0,
             called: StoreId(0),
@@ -221,6 +159,11 @@ impl Placement {
             }),
             Message::ListNodes => Some(self.state.list()),
             Message::Stand { node, standing } => Some(self.stand(node, standing)),
+            Message::MoveRegion { region, peer, to } => {
+                Some(self.move_by_hand(now, region, peer, to))
+            }
+            Message::Pause { paused } => Some(self.pause(now, paused)),
+            Message::ShowPlacement => Some(Message::Overview(Box::new(self.overview(now)))),
             Message::LocateRegion { key } => Some(self.list(&key, 1)),
             Message::ListRegions { start, count } => Some(self.list(&start, count)),
             _ => None,
@@ -243,6 +186,17 @@ impl Placement {
         answer
     }
 
+    /// Lets nothing more begin, or lets it go on; what is under way is let go of.
+    fn pause(&mut self, now: Time, paused: bool) -> Message {
+        if self.state.paused != paused {
+            self.state.pause(paused);
+            self.errands.end_all(now.mono);
+            // Whoever was told so may do it yet, and is not told again.
+            self.moves.clear();
+        }
+        Message::Paused { paused }
+    }
+
     /// Lets time pass: what is over is forgotten.
     pub fn tick(&mut self, now: Time) {
         let before = now
@@ -251,100 +205,12 @@ impl Placement {
         self.moves
             .retain(|_, step| step.since >= before || step.since >= now.mono);
         let regions = &self.state.regions;
-        let slow = now
-            .mono
-            .saturating_sub(self.options.learner_ms * MILLISECOND);
-        self.shifts.retain(|region, shifting| {
-            let recent = match shifting.shift {
-                Shift::Lead(_) => shifting.since >= before,
-                Shift::Leave(..) => shifting.since >= slow,
-            };
-            (recent || shifting.since >= now.mono) && regions.get(*region).is_some()
+        self.errands.tick(now.mono, &self.options, |region| {
+            regions.get(region).is_some()
         });
-        self.learners.retain(|peer, (region, _)| {
-            let info = regions.get(*region).and_then(|region| region.peer(*peer));
-            info.is_some_and(|info| info.role == Role::Learner)
-        });
+        self.copies.forget(before, |region| regions.get(region));
         self.look(now);
         self.call(now);
-    }
-
-    /// Tells some stores that have been silent where all nodes are: perhaps they look for placement where
-    /// it was, and nobody else speaks to them.
-    fn call(&mut self, now: Time) {
-        let patience = self.options.fit_ms * MILLISECOND;
-        if now.mono < self.calls_at.max(self.begun + patience) {
-            return;
-        }
-        self.calls_at = now.mono + patience;
-        let silent = |store: &&StoreId| {
-            let heard = self.heard.get(store);
-            heard.is_none_or(|(at, _)| now.mono.saturating_sub(*at) > patience)
-        };
-        let behind = (Bound::Excluded(self.called), Bound::Unbounded);
-        let stores = self.state.stores.range(behind).map(|(store, _)| store);
-        let stores: Vec<StoreId> = stores.filter(silent).take(CALLS).copied().collect();
-        self.called = match stores.last() {
-            Some(last) if stores.len() == CALLS => *last,
-            _ => StoreId(0),
-        };
-        for store in stores {
-            let nodes = self.state.list();
-            self.answer(store, nodes);
-        }
-    }
-
-    /// Looks at some regions that have fewer voters than there are nodes for, lie where nothing should lie, or
-    /// could lie better: they need not wait for their next heartbeats.
-    fn look(&mut self, now: Time) {
-        if now.mono < self.looks_at {
-            return;
-        }
-        self.looks_at = now.mono + LOOK_MS * MILLISECOND;
-        let views = self.views(now);
-        let fit = || views.values().filter(|view| view.fit);
-        let nodes: BTreeSet<NodeId> = fit().map(|view| view.node).collect();
-        let wanted = self.options.replicas.min(nodes.len());
-        let spread = |count: fn(&StoreView) -> u32| {
-            let most = views.values().map(count).max().unwrap_or_default();
-            most.saturating_sub(fit().map(count).min().unwrap_or(most))
-        };
-        let uneven = spread(|view| view.load).max(spread(|view| view.leaders)) >= DIFFERENCE;
-        let room = self.options.moves_max.saturating_sub(self.shifts.len());
-        let mut even_out = match uneven && self.options.balances {
-            true => room,
-            false => 0,
-        };
-        let (mut chosen, mut seen) = (Vec::new(), 0);
-        let mut last = RegionId(0);
-        for region in self.state.regions.behind(self.looked).take(LOOKS) {
-            (seen, last) = (seen + 1, region.id);
-            let settled = region.peers.iter().all(|info| info.role == Role::Voter);
-            let leader = self.state.regions.leader(region.id);
-            let leader = leader.and_then(|info| region.peer(info.peer));
-            let under_way =
-                self.moves.contains_key(&region.id) || self.shifts.contains_key(&region.id);
-            let Some(leader) = leader.filter(|_| settled && !under_way) else {
-                continue;
-            };
-            let drains = |info: &PeerInfo| views.get(&info.store).is_some_and(|view| view.drains);
-            let short = region.peers.len() < wanted || region.peers.iter().any(drains);
-            if short || even_out > 0 {
-                even_out = even_out.saturating_sub(usize::from(!short));
-                chosen.push((region.clone(), *leader));
-            }
-        }
-        self.looked = match seen == LOOKS {
-            true => last,
-            false => RegionId(0),
-        };
-        for (region, leader) in chosen {
-            let to = leader.store;
-            let stats = RegionStats::of(region, leader);
-            if let Some(operator) = self.region(now, to, &stats) {
-                self.answer(to, operator);
-            }
-        }
     }
 
     /// The writes that it wants made, if none are under way.
@@ -401,7 +267,7 @@ impl Placement {
         std::mem::take(&mut self.ready)
     }
 
-    fn answer(&mut self, to: StoreId, message: Message) {
+    pub(super) fn answer(&mut self, to: StoreId, message: Message) {
         match (self.state.wanted.is_empty(), self.under_way.is_some()) {
             (true, false) => self.ready.push((to, message)),
             (true, true) => self.held.push((self.token, to, message)),
@@ -428,228 +294,6 @@ impl Placement {
         let with_leader = |r: &Region| (r.clone(), self.state.regions.leader(r.id));
         Message::Regions(regions.map(with_leader).collect())
     }
-
-    fn region(&mut self, now: Time, from: StoreId, stats: &RegionStats) -> Option<Message> {
-        let region = &stats.region;
-        let leads = region
-            .peer(stats.leader.peer)
-            .is_some_and(|info| info.store == from);
-        if !leads || !is_sound(region) || self.state.put_region(region) == Put::Stale {
-            return None;
-        }
-        self.state.regions.set_leader(region.id, stats.leader);
-        let silent = |ms: u64| move |since: u64| now.mono.saturating_sub(since) > ms * MILLISECOND;
-        for info in region
-            .peers
-            .iter()
-            .filter(|info| info.role == Role::Learner)
-        {
-            self.learners
-                .entry(info.peer)
-                .or_insert((region.id, now.mono));
-        }
-        let timed_out = silent(self.options.operator_ms);
-        if let Some(step) = self.moves.get(&region.id) {
-            if step.epoch == region.epoch && !timed_out(step.since) {
-                return Some(change(region.id, region.epoch, step.changes.clone()));
-            }
-            self.moves.remove(&region.id);
-        }
-        let over = match self.shifts.get(&region.id).map(|shifting| shifting.shift) {
-            Some(Shift::Lead(to)) => stats.leader.peer == to,
-            Some(Shift::Leave(peer, _)) => region.peer(peer).is_none(),
-            None => false,
-        };
-        if over {
-            self.shifts.remove(&region.id);
-        }
-        let stores = self.views(now);
-        let down = stats
-            .down_peers
-            .iter()
-            .filter(|(_, ms)| *ms > self.options.down_ms);
-        let slow = silent(self.options.learner_ms);
-        let overdue = region.peers.iter().map(|info| info.peer).filter(|peer| {
-            stats.pending_peers.contains(peer)
-                && self
-                    .learners
-                    .get(peer)
-                    .is_some_and(|(_, since)| slow(*since))
-        });
-        let (down, overdue) = (down.map(|(peer, _)| *peer).collect(), overdue.collect());
-        let pending = stats.pending_peers.iter().copied().collect();
-        let mut picture = Picture {
-            region,
-            leader: stats.leader.peer,
-            down: &down,
-            pending: &pending,
-            overdue: &overdue,
-            stores: &stores,
-            wanted: self.options.replicas,
-            leaving: self.leaving(region),
-        };
-        let step = match picture.step() {
-            Some(step) => step,
-            None => {
-                let silent = stats.down_peers.iter().map(|(peer, _)| *peer).collect();
-                let scale = Scale {
-                    region,
-                    leader: stats.leader.peer,
-                    pending: &pending,
-                    silent: &silent,
-                    stores: &stores,
-                };
-                let shift = match self.shifts.get(&region.id) {
-                    Some(shifting) => Some(shifting.shift),
-                    None => self.shift(now, &scale),
-                };
-                match (scale.abdicate(), shift) {
-                    (Some(to), _) | (None, Some(Shift::Lead(to))) => Step::Transfer(to),
-                    (None, _) => {
-                        picture.leaving = self.leaving(region);
-                        picture.step()?
-                    }
-                }
-            }
-        };
-        let (changes, target) = match step {
-            Step::Transfer(to) => {
-                return Some(Message::Operator(Operator::TransferLeader {
-                    region: region.id,
-                    epoch: region.epoch,
-                    to,
-                }));
-            }
-            Step::Change(changes) => (changes, None),
-            Step::AddLearner(store) => {
-                let info = PeerInfo {
-                    peer: PeerId(self.state.allocate(1)),
-                    store,
-                    role: Role::Learner,
-                };
-                (vec![PeerChange::Put(info)], Some(store))
-            }
-        };
-        let proposed = Change {
-            epoch: region.epoch,
-            changes: changes.clone(),
-        };
-        let node = |store: StoreId| self.state.stores.get(&store).copied();
-        let after = proposed.apply(region).ok()?;
-        assert!(
-            is_crowded(region, node) || !is_crowded(&after, node),
-            "a step put two voters of {region} on one node: {changes:?}"
-        );
-        self.moves.insert(
-            region.id,
-            Move {
-                epoch: region.epoch,
-                since: now.mono,
-                changes: changes.clone(),
-                target,
-            },
-        );
-        Some(change(region.id, region.epoch, changes))
-    }
-
-    /// All stores as they are now, and as they will be when what is under way has been done.
-    fn views(&self, now: Time) -> BTreeMap<StoreId, StoreView> {
-        let silent = |ms: u64| move |since: u64| now.mono.saturating_sub(since) > ms * MILLISECOND;
-        let (lost, unfit) = (silent(self.options.down_ms), silent(self.options.fit_ms));
-        let mut views = BTreeMap::new();
-        for (store, node) in &self.state.stores {
-            let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
-            let view = StoreView {
-                node: *node,
-                fit: heard.is_some_and(|(at, free)| *free && !unfit(*at))
-                    && !self.state.drains(*store),
-                lost: lost(heard.map_or(self.begun, |(at, _)| *at)),
-                load: load.peers,
-                drains: self.state.drains(*store),
-                leaders: load.leaders,
-            };
-            views.insert(*store, view);
-        }
-        let mut copies: BTreeMap<StoreId, u32> = BTreeMap::new();
-        for store in self.moves.values().filter_map(|step| step.target) {
-            *copies.entry(store).or_default() += 1;
-        }
-        for (store, view) in &mut views {
-            let coming = copies.get(store).copied().unwrap_or_default();
-            view.load += coming;
-            let learners = self.state.regions.load(*store).learners + coming;
-            view.fit &= learners < self.options.learners_per_store;
-        }
-        for shifting in self.shifts.values() {
-            match shifting.shift {
-                Shift::Lead(_) => {
-                    if let Some(from) = views.get_mut(&shifting.from) {
-                        from.leaders = from.leaders.saturating_sub(1);
-                    }
-                    if let Some(to) = views.get_mut(&shifting.to) {
-                        to.leaders += 1;
-                    }
-                }
-                // Where it goes it is counted as the copy that is under way.
-                Shift::Leave(..) => {
-                    if let Some(from) = views.get_mut(&shifting.from) {
-                        from.load = from.load.saturating_sub(1);
-                    }
-                }
-            }
-        }
-        views
-    }
-
-    /// A voter that makes room, and for whom: one whose node is to be emptied before one that is moved.
-    fn leaving(&self, region: &Region) -> Option<(PeerId, Option<StoreId>)> {
-        let mut voters = region.peers.iter().filter(|info| info.role == Role::Voter);
-        if let Some(info) = voters.find(|info| self.state.drains(info.store)) {
-            return Some((info.peer, None));
-        }
-        match self.shifts.get(&region.id)?.shift {
-            Shift::Leave(peer, to) => Some((peer, Some(to))),
-            Shift::Lead(_) => None,
-        }
-    }
-
-    /// Begins to even out what a region lies heavy on, if that helps.
-    fn shift(&mut self, now: Time, scale: &Scale<'_>) -> Option<Shift> {
-        if !self.options.balances || self.shifts.len() >= self.options.moves_max {
-            return None;
-        }
-        let (region, shift) = (scale.region, scale.shift()?);
-        let store = |peer: PeerId| region.peer(peer).map(|info| info.store);
-        let (from, to) = match shift {
-            Shift::Lead(peer) => (store(scale.leader)?, store(peer)?),
-            Shift::Leave(peer, to) => (store(peer)?, to),
-        };
-        let shifting = Shifting {
-            since: now.mono,
-            shift,
-            from,
-            to,
-        };
-        self.shifts.insert(region.id, shifting);
-        Some(shift)
-    }
-}
-
-/// Whether a region is one that can be kept: no leader tells of others.
-fn is_sound(region: &Region) -> bool {
-    let range = &region.range;
-    let keys = [&range.start, &range.limit];
-    region.peers.len() <= PEERS_MAX
-        && keys.iter().all(|key| key.len() <= KEY_BYTES_MAX)
-        && (range.limit.is_empty() || range.start < range.limit)
-}
-
-fn change(region: RegionId, epoch: Epoch, changes: Vec<PeerChange>) -> Message {
-    Message::Operator(Operator::ChangePeers {
-        region,
-        epoch,
-        changes,
-    })
 }
 
 #[cfg(test)]
@@ -657,7 +301,12 @@ mod tests {
     use super::*;
     use crate::placement::bootstrap_pairs;
     use crate::placement::codec::Node;
-    use crate::shard::ids::{ClusterId, Edition, NodeId};
+    use crate::placement::look::LOOK_MS;
+    use crate::placement::message::{Operator, RegionStats};
+    use crate::shard::ids::{ClusterId, Edition, NodeId, PeerId};
+    use crate::shard::limits::KEY_BYTES_MAX;
+    use crate::shard::region::Role;
+    use crate::shard::request::PeerChange;
 
     fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {
         let node = Node {

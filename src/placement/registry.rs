@@ -155,6 +155,11 @@ impl Registry {
         self.regions.get(&id)
     }
 
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.regions.len()
+    }
+
     /// Regions in the order of their ids, behind this one.
     pub fn behind(&self, id: RegionId) -> impl Iterator<Item = &Region> {
         let above = (Bound::Excluded(id), Bound::Unbounded);

@@ -24,6 +24,8 @@ pub struct StoreView {
     pub node: NodeId,
     /// Whether it has been heard of just now, and may be given more.
     pub fit: bool,
+    /// Whether one more copy to it may begin.
+    pub room: bool,
     /// Whether it has been silent for so long that its peers are given up.
     pub lost: bool,
     /// Whether it is to be emptied: then it is not fit.
@@ -74,6 +76,13 @@ impl Picture<'_> {
     fn is_gone(&self, info: &PeerInfo) -> bool {
         let lost = self.stores.get(&info.store).is_some_and(|view| view.lost);
         info.peer != self.leader && (lost || self.down.contains(&info.peer))
+    }
+
+    /// The store of a voter that is given up, if there is one.
+    pub fn gone(&self) -> Option<StoreId> {
+        let mut voters = self.region.peers.iter();
+        let gone = voters.find(|info| info.role == Role::Voter && self.is_gone(info));
+        gone.map(|info| info.store)
     }
 
     /// The next step, if anything is to be done.
@@ -182,6 +191,7 @@ impl Picture<'_> {
     ) -> Option<StoreId> {
         let free = |(store, view): &(&StoreId, &StoreView)| {
             view.fit
+                && view.room
                 && !taken.contains(&view.node)
                 && self.region.on_store(**store).is_none()
                 && leaving.is_none_or(|(_, to)| to.is_none_or(|to| to == **store))
@@ -262,6 +272,7 @@ mod tests {
             let view = StoreView {
                 node: NodeId(number / 10),
                 fit: !text.ends_with(['!', '-']),
+                room: true,
                 lost: text.ends_with('!'),
                 drains: false,
                 load: 0,

@@ -12,7 +12,8 @@ use coracle_engine::record::KeyRange;
 use super::balance::Scale;
 use super::codec::Node;
 use super::message::{Message, Operator, RegionStats, StoreStats};
-use super::placement::{Options, Placement};
+use super::options::Options;
+use super::placement::Placement;
 use super::replica_checker::{StoreView, is_crowded};
 use super::standing::Standing;
 use super::state::bootstrap_pairs;
@@ -361,6 +362,7 @@ fn even(toy: &Toy) {
         let view = StoreView {
             node: *node,
             fit: !dead && !drains,
+            room: true,
             lost: dead,
             drains,
             load: 0,

@@ -30,6 +30,8 @@ pub struct State {
     pub regions: Registry,
     /// Grows with every change of the nodes.
     pub version: u64,
+    /// Whether nothing is begun.
+    pub paused: bool,
     next: u64,
     ceiling: u64,
     /// What is to be written: values, or none for what goes.
@@ -48,6 +50,7 @@ impl State {
             stores: BTreeMap::new(),
             regions: Registry::default(),
             version: 0,
+            paused: false,
             next: 0,
             ceiling: 0,
             wanted: BTreeMap::new(),
@@ -58,6 +61,7 @@ impl State {
                 Record::Cluster(id) => cluster = Some(id),
                 Record::Ids(first) => (state.next, state.ceiling) = (first, first),
                 Record::Version(version) => state.version = version,
+                Record::Paused(paused) => state.paused = paused != 0,
                 Record::Node(node) => state.keep_node(node),
                 Record::Region(region) => drop(state.regions.put(&region)),
             }
@@ -96,6 +100,12 @@ impl State {
             self.want(&Record::Ids(self.ceiling));
         }
         first
+    }
+
+    /// Keeps whether nothing is begun.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.want(&Record::Paused(u64::from(paused)));
     }
 
     /// Keeps a process. Its record and the version of the list are written together.

@@ -224,7 +224,13 @@ impl Shard {
                 count,
             } => self.given_ids(nonce, first, count),
             // For a process that has no store yet, or for a tool: they ask by requests.
-            Message::Joined { .. } | Message::JoinRefused { .. } | Message::Regions(_) => {}
+            Message::Joined { .. }
+            | Message::JoinRefused { .. }
+            | Message::Regions(_)
+            | Message::Moving { .. }
+            | Message::MoveRefused { .. }
+            | Message::Paused { .. }
+            | Message::Overview(_) => {}
             question => self.seat_message(from, question),
         }
     }

@@ -115,7 +115,10 @@ impl Shard {
             | Message::LocateRegion { .. }
             | Message::ListRegions { .. }
             | Message::ListNodes
-            | Message::Stand { .. } => true,
+            | Message::Stand { .. }
+            | Message::MoveRegion { .. }
+            | Message::Pause { .. }
+            | Message::ShowPlacement => true,
             _ => false,
         };
         if !asks {

@@ -161,7 +161,7 @@ impl Plan {
                 fit_ms: 3000 + chance.below(2000),
                 operator_ms: 1000 + chance.below(4000),
                 learner_ms: 10_000 + chance.below(10_000),
-                learners_per_store: 1 + chance.below(4) as u32,
+                copies_in: 1 + chance.below(4) as u32,
                 ..placement::Options::default()
             },
             wipes,

@@ -12,6 +12,7 @@ use crate::wire::form::{
     ArchivedText, EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Source, Text,
     peer_changes,
 };
+use crate::wire::overview::OverviewForm;
 
 /// No name, address or reason is longer.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -82,6 +83,28 @@ pub(crate) enum PlacementForm<'a> {
         node: u64,
         why: Text<'a>,
     },
+    MoveRegion {
+        region: u64,
+        peer: u64,
+        to: u64,
+    },
+    Moving {
+        region: u64,
+        peer: u64,
+        to: u64,
+    },
+    MoveRefused {
+        region: u64,
+        why: Text<'a>,
+    },
+    Pause {
+        paused: bool,
+    },
+    Paused {
+        paused: bool,
+    },
+    ShowPlacement,
+    Overview(OverviewForm<'a>),
 }
 
 /// A process, and where it is reached.
@@ -261,6 +284,24 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
                 node: node.0,
                 why: Text(why),
             },
+            Message::MoveRegion { region, peer, to } => PlacementForm::MoveRegion {
+                region: region.0,
+                peer: peer.0,
+                to: to.0,
+            },
+            Message::Moving { region, peer, to } => PlacementForm::Moving {
+                region: region.0,
+                peer: peer.0,
+                to: to.0,
+            },
+            Message::MoveRefused { region, why } => PlacementForm::MoveRefused {
+                region: region.0,
+                why: Text(why),
+            },
+            Message::Pause { paused } => PlacementForm::Pause { paused: *paused },
+            Message::Paused { paused } => PlacementForm::Paused { paused: *paused },
+            Message::ShowPlacement => PlacementForm::ShowPlacement,
+            Message::Overview(overview) => PlacementForm::Overview(OverviewForm::from(&**overview)),
         }
     }
 }
@@ -380,6 +421,24 @@ impl ArchivedPlacementForm<'_> {
                 node: NodeId(node.to_native()),
                 why: why.get(TEXT_BYTES_MAX)?,
             },
+            Form::MoveRegion { region, peer, to } => Message::MoveRegion {
+                region: RegionId(region.to_native()),
+                peer: PeerId(peer.to_native()),
+                to: StoreId(to.to_native()),
+            },
+            Form::Moving { region, peer, to } => Message::Moving {
+                region: RegionId(region.to_native()),
+                peer: PeerId(peer.to_native()),
+                to: StoreId(to.to_native()),
+            },
+            Form::MoveRefused { region, why } => Message::MoveRefused {
+                region: RegionId(region.to_native()),
+                why: why.get(TEXT_BYTES_MAX)?,
+            },
+            Form::Pause { paused } => Message::Pause { paused: *paused },
+            Form::Paused { paused } => Message::Paused { paused: *paused },
+            Form::ShowPlacement => Message::ShowPlacement,
+            Form::Overview(overview) => Message::Overview(Box::new(overview.get()?)),
         })
     }
 }
@@ -591,7 +650,10 @@ pub fn weight(message: &Message) -> usize {
             address.len() + labels.sum::<usize>()
         }
         Message::Joined { stores, .. } => stores.len() * 8,
-        Message::JoinRefused { why, .. } | Message::StandingRefused { why, .. } => why.len(),
+        Message::JoinRefused { why, .. }
+        | Message::StandingRefused { why, .. }
+        | Message::MoveRefused { why, .. } => why.len(),
+        Message::Overview(overview) => super::overview::weight(overview),
         Message::RegionHeartbeat(stats) => {
             region(&stats.region) + stats.down_peers.len() * 16 + stats.pending_peers.len() * 8
         }

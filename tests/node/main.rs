@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod damage;
 mod lasting;
+mod moves;
 mod pipelines;
 mod panics;
 mod process;
