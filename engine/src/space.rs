@@ -50,6 +50,13 @@ impl Space {
         self.starved || self.held < self.target
     }
 
+    /// Whether the reserve is being written, or about to be: what it will say is not known yet.
+    pub fn is_reserving(&self) -> bool {
+        self.wish
+            .or(self.asked)
+            .is_some_and(|bytes| bytes > self.held)
+    }
+
     /// Whether table writes may be tried.
     pub fn may_write(&self) -> bool {
         !self.starved && self.asked.is_none() && self.wish.is_none()

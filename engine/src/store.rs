@@ -419,6 +419,11 @@ impl Store {
         self.space.is_full()
     }
 
+    /// Whether the reserve for a full disk is being written: until it is there the disk counts as full.
+    pub fn is_reserving(&self) -> bool {
+        self.space.is_reserving()
+    }
+
     /// The driver has found so many bytes free on the disk.
     pub fn on_space(&mut self, bytes_free: u64) {
         let waiting: u64 = self.memories.list.iter().map(Memtable::bytes).sum();

@@ -239,8 +239,8 @@ async fn become_open(driver: &Rc<Driver>, mut founding: Option<Found>) -> Result
             );
             return Err(Failure::new(Exit::NoSpace, why));
         }
-        // The space that is held back for a full disk is being written: until then the disk counts as full.
-        let is_settled = !driver.shard.borrow().store().is_full() || driver.store.under_way() == 0;
+        // While the space is written that is held back for a full disk, the disk counts as full.
+        let is_settled = !driver.shard.borrow().store().is_reserving();
         {
             let mut shard = driver.shard.borrow_mut();
             if shard.is_open() && is_settled {
@@ -297,7 +297,7 @@ async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
 }
 
 /// Free space on the disk, looked up off the executor's thread. Of a disk that counts as full it is told at the
-/// second look in a row: while a node starts, the first may find that the reserve is still being written.
+/// second look in a row, and not while the reserve is being written, which on a slow disk takes longer.
 async fn watch_space(driver: Rc<Driver>, directory: ShardDirectory) {
     let mut looks_full = 0_u32;
     while !driver.has_stopped() {
@@ -308,7 +308,10 @@ async fn watch_space(driver: Rc<Driver>, directory: ShardDirectory) {
         match free {
             Ok(bytes_free) => {
                 driver.handle(Input::Space { bytes_free });
-                let is_full = driver.shard.borrow().store().is_full();
+                let is_full = {
+                    let shard = driver.shard.borrow();
+                    shard.store().is_full() && !shard.store().is_reserving()
+                };
                 let mib_free = bytes_free >> 20;
                 match (is_full, looks_full) {
                     (true, 1) => tracing::warn!(
