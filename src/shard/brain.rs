@@ -25,7 +25,7 @@ use super::herald::Herald;
 use super::ids::{Index, PeerId, RegionId, RequestId, StoreId};
 use super::machine::{Machine, Outcomes, is_refusal};
 use super::message::{PeerMessage, RaftMessage};
-use super::meta::State;
+use super::meta::{Meta, State};
 use super::mutant::Mutant;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
@@ -1098,13 +1098,29 @@ impl Peer {
         }
     }
 
+    /// Whether the log says of the region what this peer knows. One that was given up in the middle of a
+    /// change, or of a replay, may know less, and must not say so.
+    fn knows_its_meta(&self, core: &Core) -> bool {
+        let log = core.log.borrow();
+        let meta = log.meta(self.region_id().in_log());
+        meta.and_then(|meta| Meta::decode(meta).ok())
+            .is_some_and(|meta| {
+                meta.state == State::Normal
+                    && meta.region == *self.region()
+                    && meta.applied <= self.machine.applied
+            })
+    }
+
     /// Cuts the log off here, as far as the tables hold it: when space is short.
     fn truncate_here(&mut self, core: &mut Core) {
-        // A peer that leaves may have to wait for long until it may go.
-        if !matches!(self.stage, Stage::Normal | Stage::Leaving)
-            || self.changing.is_some()
-            || !core.has_room_for_state()
-        {
+        // A peer that leaves may have to wait for long until it may go, and one that was given up until it is
+        // replaced.
+        let can = match self.stage {
+            Stage::Normal | Stage::Leaving => true,
+            Stage::Quarantined => self.knows_its_meta(core),
+            _ => false,
+        };
+        if !can || self.changing.is_some() || !core.has_room_for_state() {
             return;
         }
         let id = (self.region_id().in_store(), self.id.in_store());

@@ -1,5 +1,6 @@
 //! Stories of a log without room: what it is told makes room, and what it writes anew.
 
+use coracle::shard::door::Report;
 use coracle::shard::error::Error;
 use coracle::shard::ids::{RegionId, StoreId};
 use coracle::shard::message::PeerMessage;
@@ -173,6 +174,42 @@ fn an_entry_without_a_quorum_takes_the_log_from_nobody() {
         full.contains("held by [Holder { region: RegionId(2)"),
         "{full}"
     );
+}
+
+/// A disk refuses what a replica reads while it applies, and the replica gives its region up. Until it is
+/// replaced it keeps what it has not applied, and takes the log from nobody.
+#[test]
+fn a_replica_that_was_given_up_takes_the_log_from_nobody() {
+    let mut theatre = two_regions(Mutant::None);
+    theatre.write(KEY, b"1");
+    theatre.until("both are equal", |theatre| theatre.are_equal(&[1, 2]));
+    for place in 0..40 {
+        theatre.write(format!("\x01k{place:02}").as_bytes(), &[b'.'; 600]);
+    }
+    // What was written first lies in tables only.
+    theatre.cut_power(2);
+    theatre.start(2);
+    theatre.until("it leads", |theatre| theatre.leader_of(OTHER) == Some(2));
+    let refuses = |theatre: &mut Theatre, per_mille| {
+        let actor = theatre.actors.get_mut(&StoreId(2)).expect("an actor");
+        actor.files.read_errors = per_mille;
+    };
+    theatre.until("it leads", |theatre| theatre.leader().is_some());
+    refuses(&mut theatre, 1000);
+    let leader = theatre.leader().expect("just seen");
+    theatre.add(leader, KEY, 1);
+    let given_up = |theatre: &Theatre| {
+        let mut reports = theatre.reports.iter();
+        reports
+            .any(|report| matches!(report, Report::Quarantined { region, .. } if *region == REGION))
+    };
+    theatre.until("it is given up", given_up);
+    refuses(&mut theatre, 0);
+    let before = theatre.status(2).expect("a peer");
+    assert!(before.applied < before.last, "{}", theatre.describe());
+    assert!(!fills(&mut theatre, 2000), "{}", theatre.describe());
+    let after = theatre.status(2).expect("a peer");
+    assert_eq!((before.applied, before.last), (after.applied, after.last));
 }
 
 /// Whoever has let go of all that it can adds nothing to a log that is short of room for another's sake.
