@@ -489,6 +489,7 @@ fn overview() -> Overview {
             state: "fit".into(),
             peers: 9,
             leaders: 10,
+            requests: 12,
             copies_in: 1,
             copies_out: 2,
         }],

@@ -87,6 +87,7 @@ fn show(show: &Show) -> Result<(), Failure> {
             "STATE",
             "REPLICAS",
             "LEADS",
+            "REQUESTS/S",
             "COPIES IN",
             "COPIES OUT",
         ],
@@ -121,13 +122,17 @@ fn facts(overview: &Overview) -> String {
     };
     let bounds = Cause::ALL.map(|cause| format!("{} {}", cause.word(), options.most(cause)));
     format!(
-        "placement  {state}\nserves     {}\nregions    {}\nreplicas   {} each, made up for after {} of silence\n\
+        "placement  {state}\nserves     {}\nregions    {}\nreplicas   {} each, made up for after {} of silence; kept apart by {}\n\
          copies     up to {} to a store and {} from one, given up after {}; other steps after {}\n\
          at once    {}\n\n",
         span(overview.serves_ms),
         overview.regions,
         options.replicas,
         span(options.down_ms),
+        match options.spread.is_empty() {
+            true => "node".into(),
+            false => options.spread.join(", ") + ", node",
+        },
         options.copies_in,
         options.copies_out,
         span(options.learner_ms),
@@ -153,6 +158,7 @@ fn row(store: &StoreSight) -> Vec<String> {
         store.state.clone(),
         store.peers.to_string(),
         store.leaders.to_string(),
+        store.requests.to_string(),
         store.copies_in.to_string(),
         store.copies_out.to_string(),
     ]
@@ -191,7 +197,7 @@ fn in_json(overview: &Overview) -> Value {
     let stores = overview.stores.iter().map(|store| {
         json!({
             "store": store.store.0, "node": store.node.0, "state": store.state, "replicas": store.peers,
-            "leaders": store.leaders, "copies_in": store.copies_in, "copies_out": store.copies_out,
+            "leaders": store.leaders, "requests_per_second": store.requests, "copies_in": store.copies_in, "copies_out": store.copies_out,
         })
     });
     let ended = overview.ended.iter().map(|ended| {
@@ -214,7 +220,8 @@ fn policy(options: &Options) -> Value {
     json!({
         "replicas": options.replicas, "balances": options.balances, "down_ms": options.down_ms,
         "fit_ms": options.fit_ms, "step_ms": options.operator_ms, "copy_ms": options.learner_ms,
-        "hand_rest_ms": options.hand_rest_ms, "copies_in": options.copies_in, "copies_out": options.copies_out,
+        "hand_rest_ms": options.hand_rest_ms, "load_rest_ms": options.load_rest_ms,
+        "load_floor": options.load_floor, "spread": options.spread, "copies_in": options.copies_in, "copies_out": options.copies_out,
         "at_once": Value::Object(bounds.into_iter().collect()),
     })
 }

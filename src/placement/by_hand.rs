@@ -6,6 +6,7 @@ use super::balance::Shift;
 use super::errands::Cause;
 use super::message::{Message, RegionStats};
 use super::placement::Placement;
+use super::spread::isolation;
 use crate::shard::ids::{PeerId, RegionId, StoreId};
 use crate::shard::region::{PeerInfo, Role};
 use crate::shard::time::Time;
@@ -102,6 +103,18 @@ impl Placement {
                 "store {to} is on node {node}, which has a replica of region {id} on store {}: two of them on one \
                  node would be lost together",
                 other.store
+            ));
+        }
+        let views = self.views(now);
+        let on = |store: &PeerInfo| match store.peer == peer {
+            true => to,
+            false => store.store,
+        };
+        let before = isolation(&views, region.peers.iter().map(|info| info.store));
+        if isolation(&views, region.peers.iter().map(on)) < before {
+            return refuse(format_args!(
+                "the replicas of region {id} would be spread over fewer {} than now",
+                self.options.spread.join("s, ") + "s"
             ));
         }
         let emptied = |info: &&PeerInfo| self.state.drains(info.store);

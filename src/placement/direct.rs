@@ -77,6 +77,10 @@ impl Placement {
             return None;
         }
         self.state.regions.set_leader(region.id, *leader);
+        let (asked, light) = (stats.requests, self.options.light());
+        self.state
+            .regions
+            .asked(region.id, asked, stats.interval_ms, light);
         self.copies.told(now.mono, region, leader);
         self.errands
             .told(now.mono, &self.options, region, leader.peer);
@@ -115,12 +119,16 @@ impl Placement {
             Some(step) => step,
             None => {
                 let silent = stats.down_peers.iter().map(|(peer, _)| *peer).collect();
+                let rate = self.state.regions.rate(region.id);
                 let scale = Scale {
                     region,
                     leader: leader.peer,
                     pending: &pending,
                     silent: &silent,
                     stores: &stores,
+                    weight: rate.weight(),
+                    weighed: rate.is_known(),
+                    floor: self.options.load_floor * 1000,
                 };
                 let shift = match self.errands.get(region.id) {
                     Some(errand) => Some(errand.shift),
@@ -217,14 +225,12 @@ impl Placement {
     /// Begins to even out what a region lies heavy on, if that helps.
     fn shift(&mut self, now: Time, scale: &Scale<'_>) -> Option<Shift> {
         let region = scale.region;
-        if !self.options.balances
-            || self.errands.rests(region.id, now.mono)
-            || !self.errands.have_room(Cause::Count, &self.options)
-        {
+        let (cause, shift) = scale.shift()?;
+        let evens = self.options.balances && !self.errands.rests(region.id, now.mono);
+        if (cause != Cause::Spread && !evens) || !self.errands.have_room(cause, &self.options) {
             return None;
         }
-        let shift = scale.shift()?;
-        self.begin(now, Cause::Count, region.id, shift, scale.leader)?;
+        self.begin(now, cause, region.id, shift, scale.leader)?;
         Some(shift)
     }
 

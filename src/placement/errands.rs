@@ -29,22 +29,35 @@ pub enum Cause {
     Replace,
     /// A node is to be emptied.
     Drain,
+    /// Its replicas could be kept apart better.
+    Spread,
     /// One store has more than another.
     Count,
+    /// One store is asked for more than another.
+    Load,
     /// Somebody has asked for it.
     Hand,
 }
 
 impl Cause {
     /// All of them, in the order in which they come first.
-    pub const ALL: [Cause; 4] = [Cause::Replace, Cause::Drain, Cause::Count, Cause::Hand];
+    pub const ALL: [Cause; 6] = [
+        Cause::Replace,
+        Cause::Drain,
+        Cause::Spread,
+        Cause::Count,
+        Cause::Load,
+        Cause::Hand,
+    ];
 
     /// In a word.
     pub fn word(self) -> &'static str {
         match self {
             Cause::Replace => "replace",
             Cause::Drain => "drain",
+            Cause::Spread => "spread",
             Cause::Count => "count",
+            Cause::Load => "load",
             Cause::Hand => "hand",
         }
     }
@@ -197,11 +210,6 @@ impl Errands {
         }
     }
 
-    /// Leaves a region where it is, until then.
-    pub fn rest(&mut self, region: RegionId, until: u64) {
-        self.rests.insert(region, until);
-    }
-
     /// Whether a region is left where it is.
     pub fn rests(&self, region: RegionId, now: u64) -> bool {
         self.rests.get(&region).is_some_and(|until| now < *until)
@@ -229,9 +237,13 @@ impl Errands {
             },
             Shift::Lead(_) | Shift::Leave(..) => Outcome::Superseded,
         };
-        if (errand.cause, outcome) == (Cause::Hand, Outcome::Done) {
-            let until = now + options.hand_rest_ms * MILLISECOND;
-            self.rests.insert(region.id, until);
+        let rest = match (errand.cause, outcome) {
+            (Cause::Hand, Outcome::Done) => options.hand_rest_ms,
+            (Cause::Load, _) => options.load_rest_ms,
+            _ => 0,
+        };
+        if rest > 0 {
+            self.rests.insert(region.id, now + rest * MILLISECOND);
         }
         self.end(region.id, outcome, now);
     }

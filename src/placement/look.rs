@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use super::balance::DIFFERENCE;
+use super::balance::{DIFFERENCE, Scale, uneven_from};
 use super::errands::Cause;
 use super::message::RegionStats;
 use super::placement::Placement;
 use super::replica_checker::StoreView;
+use super::spread::is_labelled;
 use crate::shard::ids::{NodeId, RegionId, StoreId};
 use crate::shard::region::{PeerInfo, Role};
 use crate::shard::time::{MILLISECOND, Time};
@@ -16,6 +17,12 @@ use crate::shard::time::{MILLISECOND, Time};
 /// Regions that are looked at together, and the pause between two looks.
 const LOOKS: usize = 256;
 pub(super) const LOOK_MS: u64 = 200;
+
+/// The pause where nothing was found.
+const IDLE_MS: u64 = 1000;
+
+/// Regions of one look that would lie better elsewhere: each changes where the next one lies well.
+const SHIFTS: usize = 16;
 
 /// Silent stores that are called at once.
 const CALLS: usize = 16;
@@ -57,18 +64,17 @@ impl Placement {
         let fit = || views.values().filter(|view| view.fit);
         let nodes: BTreeSet<NodeId> = fit().map(|view| view.node).collect();
         let wanted = self.options.replicas.min(nodes.len());
-        let spread = |count: fn(&StoreView) -> u32| {
+        let apart = |count: fn(&StoreView) -> u64| {
             let most = views.values().map(count).max().unwrap_or_default();
             most.saturating_sub(fit().map(count).min().unwrap_or(most))
         };
-        let uneven = spread(|view| view.load).max(spread(|view| view.leaders)) >= DIFFERENCE;
-        let under_way = self.errands.count(Cause::Count);
-        let room = self.options.moves_max.saturating_sub(under_way);
-        let mut even_out = match uneven && self.options.balances {
-            true => room,
-            false => 0,
-        };
-        let (mut chosen, mut seen) = (Vec::new(), 0);
+        let floor = self.options.load_floor * 1000;
+        let counts = apart(|view| view.load.into()).max(apart(|view| view.leaders.into()));
+        let uneven = counts >= u64::from(DIFFERENCE)
+            || apart(|view| view.requests) > uneven_from(&views, floor);
+        let lies_badly = is_labelled(&views) || (uneven && self.options.balances);
+        let nobody = BTreeSet::new();
+        let (mut chosen, mut seen, mut shifts) = (Vec::new(), 0, 0);
         let mut last = RegionId(0);
         for region in self.state.regions.behind(self.looked).take(LOOKS) {
             (seen, last) = (seen + 1, region.id);
@@ -82,10 +88,31 @@ impl Placement {
             };
             let drains = |info: &PeerInfo| views.get(&info.store).is_some_and(|view| view.drains);
             let short = region.peers.len() < wanted || region.peers.iter().any(drains);
-            if short || even_out > 0 {
-                even_out = even_out.saturating_sub(usize::from(!short));
+            let rate = self.state.regions.rate(region.id);
+            let scale = Scale {
+                region,
+                leader: leader.peer,
+                pending: &nobody,
+                silent: &nobody,
+                stores: &views,
+                weight: rate.weight(),
+                weighed: rate.is_known(),
+                floor,
+            };
+            let lies_better = || {
+                let rests = self.errands.rests(region.id, now.mono);
+                let room = |cause| self.errands.have_room(cause, &self.options);
+                let shift = scale.shift();
+                shift.is_some_and(|(cause, _)| room(cause) && (cause == Cause::Spread || !rests))
+            };
+            let shifted = !short && lies_badly && shifts < SHIFTS && lies_better();
+            shifts += usize::from(shifted);
+            if short || shifted {
                 chosen.push((region.clone(), *leader));
             }
+        }
+        if chosen.is_empty() {
+            self.looks_at = now.mono + IDLE_MS * MILLISECOND;
         }
         self.looked = match seen == LOOKS {
             true => last,

@@ -11,6 +11,8 @@ pub mod replica_checker; // the next step of a region
 pub mod balance; // what would lie better elsewhere
 pub mod options; // what it strives for, and how much of it at once
 pub mod errands; // what was begun, and how it has ended
+pub mod loads; // how much is asked of a region
+pub mod spread; // how well replicas are kept apart
 pub mod copies; // learners on their way
 mod views; // stores as they will be
 mod direct; // what the leader of a region is told

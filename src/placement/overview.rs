@@ -41,6 +41,8 @@ pub struct StoreSight {
     pub peers: u32,
     /// Regions of users that are led there.
     pub leaders: u32,
+    /// What those are asked for in a second.
+    pub requests: u64,
     /// Copies on their way to it.
     pub copies_in: u32,
     /// Copies on their way from it.
@@ -92,6 +94,7 @@ impl Placement {
                 state: state.into(),
                 peers: load.peers,
                 leaders: load.leaders,
+                requests: load.requests / 1000,
                 copies_in: copies.to,
                 copies_out: copies.from,
             }

@@ -13,6 +13,7 @@ use super::errands::Errands;
 use super::join::join;
 use super::message::{Message, Verdict};
 use super::options::Options;
+use super::spread::{Place, places};
 use super::standing::{Standing, stand};
 use super::state::State;
 use crate::shard::codec::Malformed;
@@ -57,6 +58,9 @@ pub struct Placement {
     pub(super) moves: BTreeMap<RegionId, Move>,
     pub(super) errands: Errands,
     pub(super) copies: Copies,
+    /// Where nodes stand, as of this version of their list.
+    pub(super) places: BTreeMap<NodeId, Place>,
+    placed: u64,
     /// Regions up to here were looked at.
     pub(super) looked: RegionId,
     pub(super) looks_at: u64,
@@ -85,6 +89,8 @@ impl Placement {
             moves: BTreeMap::new(),
             errands: Errands::default(),
             copies: Copies::default(),
+            places: BTreeMap::new(),
+            placed: 0,
             looked: RegionId(0),
             looks_at: 0,
             called: StoreId(0),
@@ -102,6 +108,14 @@ impl Placement {
         (1..=IDS_MAX).contains(&count)
     }
 
+    /// Looks where nodes stand, if something was said of one.
+    fn place(&mut self) {
+        if self.placed != self.state.version {
+            self.placed = self.state.version;
+            self.places = places(&self.state.nodes, &self.options.spread);
+        }
+    }
+
     /// What it knows, written or about to be.
     pub fn state(&self) -> &State {
         &self.state
@@ -116,6 +130,7 @@ impl Placement {
         {
             return;
         }
+        self.place();
         let answer = match message {
             Message::Join {
                 nonce,
@@ -134,7 +149,10 @@ impl Placement {
             Message::StoreHeartbeat(stats) => {
                 let known = stats.store == from && self.state.stores.contains_key(&from);
                 known.then(|| {
-                    self.heard.insert(from, (now.mono, !stats.busy));
+                    if self.heard.insert(from, (now.mono, !stats.busy)).is_none() {
+                        // Something may have waited for just this store.
+                        self.looks_at = now.mono;
+                    }
                     Message::StoreHeard {
                         nodes: self.state.version,
                     }
@@ -199,6 +217,7 @@ impl Placement {
 
     /// Lets time pass: what is over is forgotten.
     pub fn tick(&mut self, now: Time) {
+        self.place();
         let before = now
             .mono
             .saturating_sub(self.options.operator_ms * MILLISECOND);

@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use coracle_engine::record::KeyRange;
 
+use super::loads::Rate;
 use crate::shard::ids::{RegionId, StoreId};
 use crate::shard::region::{PeerInfo, Region, Role};
 
@@ -18,6 +19,7 @@ pub struct Registry {
     regions: BTreeMap<RegionId, Region>,
     by_start: BTreeMap<Vec<u8>, RegionId>,
     leaders: BTreeMap<RegionId, PeerInfo>,
+    rates: BTreeMap<RegionId, Rate>,
     peers: BTreeMap<StoreId, Load>,
 }
 
@@ -30,6 +32,10 @@ pub struct Load {
     pub learners: u32,
     /// Regions of users that are led there, as last told.
     pub leaders: u32,
+    /// What those are asked for that matter, in thousandths of a request per second.
+    pub weight: u64,
+    /// What all of them are asked for.
+    pub requests: u64,
 }
 
 /// What became of a region that was told of.
@@ -59,7 +65,8 @@ impl Registry {
                 return Put::Stale;
             }
         }
-        if known.is_none_or(|known| known.range != region.range) {
+        let moved = known.is_none_or(|known| known.range != region.range);
+        if moved {
             let ahead = |other: &Region| region.epoch.is_staler_than(other.epoch);
             if self.overlapping(&region.range).any(ahead) {
                 return Put::Stale;
@@ -71,6 +78,9 @@ impl Registry {
             .filter(|id| *id != region.id)
             .collect();
         gone.iter().for_each(|id| self.remove(*id));
+        if let Some(rate) = self.rates.get_mut(&region.id).filter(|_| moved) {
+            rate.begin_anew();
+        }
         self.remove_quietly(region.id);
         self.by_start.insert(region.range.start.clone(), region.id);
         self.count(region, 1);
@@ -83,6 +93,7 @@ impl Registry {
         if let Some(leader) = self.leaders.remove(&id) {
             self.count_leader(id, leader, -1);
         }
+        self.rates.remove(&id);
     }
 
     fn remove_quietly(&mut self, id: RegionId) {
@@ -142,7 +153,29 @@ impl Registry {
         if id >= RegionId::FIRST_USER {
             let load = self.peers.entry(leader.store).or_default();
             load.leaders = load.leaders.wrapping_add_signed(by);
+            let rate = self.rates.get(&id).copied().unwrap_or_default();
+            let by = i64::from(by);
+            load.weight = load.weight.wrapping_add_signed(by * rate.weight() as i64);
+            load.requests = (load.requests).wrapping_add_signed(by * rate.per_second() as i64);
         }
+    }
+
+    /// Takes in what the leader of a region was asked for.
+    pub fn asked(&mut self, id: RegionId, requests: u64, interval_ms: u64, light: u64) {
+        let leader = self.leaders.get(&id).copied();
+        if let Some(leader) = leader {
+            self.count_leader(id, leader, -1);
+        }
+        let rate = self.rates.entry(id).or_default();
+        rate.take(requests, interval_ms, light);
+        if let Some(leader) = leader {
+            self.count_leader(id, leader, 1);
+        }
+    }
+
+    /// How much is asked of a region.
+    pub fn rate(&self, id: RegionId) -> Rate {
+        self.rates.get(&id).copied().unwrap_or_default()
     }
 
     /// Who leads a region, as last told.

@@ -8,17 +8,20 @@
 //! too many voters  → remove one
 //! ```
 //!
+//! A learner comes to where voters are kept apart best: in another zone, then rack, then node (`spread.rs`).
 //! A voter is bad if it has been down for long, or shares its node with another. **No half of a
 //! configuration gets two voters on one node.** A learner beside a voter counts for nothing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::spread::{Isolation, Place, isolation};
 use crate::shard::ids::{NodeId, PeerId, StoreId};
 use crate::shard::region::{PeerInfo, Region, Role};
 use crate::shard::request::PeerChange;
 
 /// A store as the checker sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreView {
     /// Its process.
     pub node: NodeId,
@@ -34,6 +37,10 @@ pub struct StoreView {
     pub load: u32,
     /// How many of them lead, or are about to.
     pub leaders: u32,
+    /// What those are asked for, in thousandths of a request per second.
+    pub requests: u64,
+    /// Where its node stands.
+    pub place: Place,
 }
 
 /// A region as the checker sees it.
@@ -115,7 +122,7 @@ impl Picture<'_> {
             return caught_up.then(|| self.promote(learner, &bad));
         }
         if good.len() < self.wanted
-            && let Some(store) = self.target(&taken, leaving)
+            && let Some(store) = self.target(&good, &taken, leaving)
         {
             return Some(Step::AddLearner(store));
         }
@@ -184,8 +191,10 @@ impl Picture<'_> {
         Step::Change(changes)
     }
 
+    /// The store on which one more voter is kept apart best from the others; among such the one with least on it.
     fn target(
         &self,
+        good: &BTreeMap<PeerId, Option<NodeId>>,
         taken: &BTreeSet<NodeId>,
         leaving: Option<(PeerId, Option<StoreId>)>,
     ) -> Option<StoreId> {
@@ -197,13 +206,26 @@ impl Picture<'_> {
                 && leaving.is_none_or(|(_, to)| to.is_none_or(|to| to == **store))
         };
         let stores = self.stores.iter().filter(free);
+        let apart = |store: StoreId| self.apart(good.keys().copied(), Some(store));
         stores
-            .min_by_key(|(store, view)| (view.load, **store))
+            .min_by_key(|(store, view)| (Reverse(apart(**store)), view.load, **store))
             .map(|(store, _)| *store)
     }
 
+    /// How well these peers, and one more on a store, are kept apart.
+    fn apart(&self, peers: impl Iterator<Item = PeerId>, more: Option<StoreId>) -> Isolation {
+        let on = peers.filter_map(|peer| self.region.peer(peer));
+        isolation(self.stores, on.map(|info| info.store).chain(more))
+    }
+
+    /// The voter without which the others are kept apart best.
     fn surplus(&self, good: &BTreeMap<PeerId, Option<NodeId>>) -> Option<PeerId> {
-        good.keys().rev().copied().find(|peer| *peer != self.leader)
+        let without = |goes: PeerId| {
+            let stay = good.keys().copied().filter(|peer| *peer != goes);
+            self.apart(stay, None)
+        };
+        let others = good.keys().copied().filter(|peer| *peer != self.leader);
+        others.max_by_key(|peer| (without(*peer), *peer))
     }
 
     fn leave(&self) -> Step {
@@ -216,7 +238,13 @@ impl Picture<'_> {
             .peers
             .iter()
             .filter(|info| info.role.votes_after());
-        let heir = heirs.min_by_key(|i| (self.is_gone(i), self.pending.contains(&i.peer), i.peer));
+        // Where a leader leaves for a store, its leadership goes along.
+        let goal = self.leaving.and_then(|(_, to)| to);
+        let elsewhere = |info: &PeerInfo| Some(info.store) != goal;
+        let heir = heirs.min_by_key(|info| {
+            let able = (self.is_gone(info), self.pending.contains(&info.peer));
+            (able, elsewhere(info), info.peer)
+        });
         heir.map_or(Step::Change(Vec::new()), |info| Step::Transfer(info.peer))
     }
 }
@@ -237,7 +265,7 @@ mod tests {
     use crate::shard::region::Epoch;
     use coracle_engine::record::KeyRange;
 
-    /// Store s is on node s / 10. Peers: `v1@10` voter 1 on store 10; `l` learner, `i` incoming,
+    /// Store s is on node s / 10, in zone s / 100. Peers: `v1@10` voter 1 on store 10; `l` learner, `i` incoming,
     /// `o` outgoing, `d` demoting; `!` behind it: down, `?`: pending, `~`: overdue, `>20`: leaves for store
     /// 20, `>?`: for any. The first leads.
     fn run(stores: &str, peers: &str) -> String {
@@ -274,9 +302,8 @@ mod tests {
                 fit: !text.ends_with(['!', '-']),
                 room: true,
                 lost: text.ends_with('!'),
-                drains: false,
-                load: 0,
-                leaders: 0,
+                place: Place([number as u32 / 100, 0, 0, 0]),
+                ..StoreView::default()
             };
             (StoreId(number), view)
         });
@@ -331,6 +358,15 @@ mod tests {
             10 20 30! 31 | v1@10 v2@20 v3@30 l4@31 | +4 -3
             10 20 30 40 | v1@10 v2@20 i4@40 o3@30! | leave
             10 20 30 40 | o1@10 v2@20 i4@40 v3@30 | lead 2
+            10 20 30 40 | o1@10>40 v2@20 i4@40 v3@30 | lead 4
+            10 20 30 40 | o1@10>40 v2@20 i4@40? v3@30 | lead 2
+            110 120 210 220 310 | v1@110 | learner @210
+            110 120 210 220 310 | v1@110 v2@210 | learner @310
+            110 120 210 220 | v1@110 v2@210 | learner @120
+            110 120 210 310! 320 | v1@110 v2@210 v3@310 | learner @320
+            110 120 210 220 310! | v1@110 v2@210 v3@310 | learner @120
+            110 120 210 310 | v1@110 v2@120 v3@210 v4@310 | -2
+            110 210 220 310 | v1@110 v2@210 v3@310 v4@220 | -4
             10 20 30 40 | v1@10 v2@20 v3@30 l4@40 | -4
             10 20 30 11 | v1@10 v2@20 l3@11 | -3
             10 20 30 40 | v1@10 v2@20 l3@30? l4@40 | -3

@@ -36,10 +36,28 @@ impl Placement {
                 load: load.peers + coming.unseen,
                 drains,
                 leaders: load.leaders,
+                requests: load.weight,
+                place: self.places.get(node).copied().unwrap_or_default(),
             };
             views.insert(*store, view);
         }
-        for (_, errand) in self.errands.iter() {
+        for (region, errand) in self.errands.iter() {
+            let weight = self.state.regions.rate(*region).weight();
+            let leader = self.state.regions.leader(*region).map(|info| info.peer);
+            // What was done already, and was not told of yet as an end, is counted where it is.
+            let goes = match errand.shift {
+                Shift::Lead(to) => leader != Some(to),
+                Shift::Leave(peer, _) => leader == Some(peer),
+                Shift::Fill(..) => false,
+            };
+            if goes {
+                if let Some(from) = errand.from.and_then(|from| views.get_mut(&from)) {
+                    from.requests = from.requests.saturating_sub(weight);
+                }
+                if let Some(to) = views.get_mut(&errand.to) {
+                    to.requests += weight;
+                }
+            }
             let from = errand.from.and_then(|from| views.get_mut(&from));
             match errand.shift {
                 Shift::Lead(_) => {

@@ -88,6 +88,10 @@ pub struct Limits {
     pub region_beat_ticks: u64,
     /// The same, while a peer is silent or behind, or the configuration joint.
     pub region_busy_ticks: u64,
+    /// The same, while so much is asked of it as the next line says.
+    pub region_load_ticks: u64,
+    /// Requests in that time from which on it counts.
+    pub region_load_requests: u64,
     /// Milliseconds after which a leader tells of a peer's silence.
     pub silent_ms: u64,
     /// Ticks without a leader after which a peer asks placement whether it is still one.
@@ -152,6 +156,8 @@ impl Limits {
         store_retry_ticks: 20,
         region_beat_ticks: 1200,
         region_busy_ticks: 60,
+        region_load_ticks: 200,
+        region_load_requests: 100,
         silent_ms: 10_000,
         validate_ticks: 144_000,
         questions_waiting: 1024,
@@ -185,6 +191,7 @@ impl Limits {
         truncate_ticks: 10,
         leaderless_ticks: 100,
         compare_ticks: 30,
+        region_load_requests: 10,
         questions_waiting: 16,
         segments_low: 4,
         debt_bytes_slow: 1 << 20,
@@ -230,6 +237,10 @@ impl Limits {
         assert!(
             self.region_busy_ticks <= self.region_beat_ticks,
             "what is under way is told of more often"
+        );
+        assert!(
+            self.region_load_requests > 0,
+            "where nothing is asked, nothing is told"
         );
         assert!(
             self.leaderless_ticks < self.validate_ticks,

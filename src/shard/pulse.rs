@@ -1,6 +1,6 @@
 //! The pulse of a region: when its leader tells placement of it, and what.
 //!
-//! Now and then, more often while a peer is silent or behind, and at once where something has changed:
+//! Now and then, more often while a peer is silent or behind or much is asked of it, and at once where something has changed:
 //! a new leader, other peers, a peer that fell silent or caught up. Any of these may be lost: the next
 //! one says the same.
 
@@ -34,6 +34,8 @@ pub struct Pulse {
     told: u64,
     /// When that was.
     told_at: u64,
+    /// Whether it was told then that much is asked.
+    is_loaded: bool,
 }
 
 impl Pulse {
@@ -80,6 +82,13 @@ impl Peer {
             self.pulse.ailing = ailing;
             self.pulse.now();
         }
+        let limits = core.limits();
+        let asked = self.watch.load.count() - self.pulse.told;
+        // A load that has come or gone is told of sooner.
+        let heavy = asked >= limits.region_load_requests || self.pulse.is_loaded;
+        if heavy && self.pulse.since >= limits.region_load_ticks {
+            self.pulse.now();
+        }
         // What it knows of the region may be old before that.
         if self.pulse.wait > 0
             || self.pulse.since < GAP
@@ -93,6 +102,8 @@ impl Peer {
             true => core.limits().region_busy_ticks,
             false => core.limits().region_beat_ticks,
         };
+        let part = limits.region_load_requests * self.pulse.since;
+        self.pulse.is_loaded = asked * limits.region_load_ticks >= part.max(1);
         self.pulse.since = 0;
         let stats = self.stats(core, ailing);
         core.to_placement

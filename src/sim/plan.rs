@@ -148,6 +148,7 @@ impl Plan {
         limits.store_retry_ticks = 4 + chance.below(5);
         limits.region_busy_ticks = 5 + chance.below(15);
         limits.region_beat_ticks = limits.region_busy_ticks + 20 + chance.below(60);
+        limits.region_load_ticks = 20;
         limits.silent_ms = 1000 + chance.below(2000);
         limits.validate_ticks = limits.leaderless_ticks + 10 + chance.below(100);
         let wipes = match chance.below(5) < 3 {
@@ -162,6 +163,9 @@ impl Plan {
                 operator_ms: 1000 + chance.below(4000),
                 learner_ms: 10_000 + chance.below(10_000),
                 copies_in: 1 + chance.below(4) as u32,
+                hand_rest_ms: 3000,
+                load_rest_ms: 2000,
+                load_floor: 5,
                 ..placement::Options::default()
             },
             wipes,

@@ -17,7 +17,7 @@ const TEXT_BYTES_MAX: usize = 1024;
 pub(crate) struct OverviewForm<'a> {
     serves_ms: u64,
     paused: bool,
-    options: OptionsForm,
+    options: OptionsForm<'a>,
     regions: u64,
     stores: Vec<StoreForm<'a>>,
     under_way: Vec<GoingForm<'a>>,
@@ -26,19 +26,24 @@ pub(crate) struct OverviewForm<'a> {
 
 /// What it strives for.
 #[derive(Clone, Debug, Archive, Serialize)]
-pub(crate) struct OptionsForm {
+pub(crate) struct OptionsForm<'a> {
     replicas: u64,
     down_ms: u64,
     fit_ms: u64,
     operator_ms: u64,
     learner_ms: u64,
     hand_rest_ms: u64,
+    load_rest_ms: u64,
+    load_floor: u64,
+    spread: Vec<Text<'a>>,
     copies_in: u32,
     copies_out: u32,
     balances: bool,
     replaces_max: u64,
     drains_max: u64,
+    spreads_max: u64,
     moves_max: u64,
+    loads_max: u64,
     hands_max: u64,
 }
 
@@ -50,6 +55,7 @@ pub(crate) struct StoreForm<'a> {
     state: Text<'a>,
     peers: u32,
     leaders: u32,
+    requests: u64,
     copies_in: u32,
     copies_out: u32,
 }
@@ -101,8 +107,8 @@ impl ArchivedOverviewForm<'_> {
     }
 }
 
-impl From<&Options> for OptionsForm {
-    fn from(options: &Options) -> OptionsForm {
+impl<'a> From<&'a Options> for OptionsForm<'a> {
+    fn from(options: &'a Options) -> OptionsForm<'a> {
         OptionsForm {
             replicas: options.replicas as u64,
             down_ms: options.down_ms,
@@ -110,19 +116,25 @@ impl From<&Options> for OptionsForm {
             operator_ms: options.operator_ms,
             learner_ms: options.learner_ms,
             hand_rest_ms: options.hand_rest_ms,
+            load_rest_ms: options.load_rest_ms,
+            load_floor: options.load_floor,
+            spread: options.spread.iter().map(|name| Text(name)).collect(),
             copies_in: options.copies_in,
             copies_out: options.copies_out,
             balances: options.balances,
             replaces_max: options.replaces_max as u64,
             drains_max: options.drains_max as u64,
+            spreads_max: options.spreads_max as u64,
             moves_max: options.moves_max as u64,
+            loads_max: options.loads_max as u64,
             hands_max: options.hands_max as u64,
         }
     }
 }
 
-impl ArchivedOptionsForm {
+impl ArchivedOptionsForm<'_> {
     fn get(&self) -> Result<Options, Malformed> {
+        let spread = self.spread.iter().map(|name| name.get(TEXT_BYTES_MAX));
         Ok(Options {
             replicas: self.replicas.to_native() as usize,
             down_ms: self.down_ms.to_native(),
@@ -130,12 +142,17 @@ impl ArchivedOptionsForm {
             operator_ms: self.operator_ms.to_native(),
             learner_ms: self.learner_ms.to_native(),
             hand_rest_ms: self.hand_rest_ms.to_native(),
+            load_rest_ms: self.load_rest_ms.to_native(),
+            load_floor: self.load_floor.to_native(),
+            spread: spread.collect::<Result<_, Malformed>>()?,
             copies_in: self.copies_in.to_native(),
             copies_out: self.copies_out.to_native(),
             balances: self.balances,
             replaces_max: self.replaces_max.to_native() as usize,
             drains_max: self.drains_max.to_native() as usize,
+            spreads_max: self.spreads_max.to_native() as usize,
             moves_max: self.moves_max.to_native() as usize,
+            loads_max: self.loads_max.to_native() as usize,
             hands_max: self.hands_max.to_native() as usize,
         })
     }
@@ -149,6 +166,7 @@ impl<'a> From<&'a StoreSight> for StoreForm<'a> {
             state: Text(&sight.state),
             peers: sight.peers,
             leaders: sight.leaders,
+            requests: sight.requests,
             copies_in: sight.copies_in,
             copies_out: sight.copies_out,
         }
@@ -163,6 +181,7 @@ impl ArchivedStoreForm<'_> {
             state: self.state.get(TEXT_BYTES_MAX)?,
             peers: self.peers.to_native(),
             leaders: self.leaders.to_native(),
+            requests: self.requests.to_native(),
             copies_in: self.copies_in.to_native(),
             copies_out: self.copies_out.to_native(),
         })
@@ -226,5 +245,9 @@ pub fn weight(overview: &Overview) -> usize {
     let under_way = overview.under_way.iter().map(going);
     let ended = overview.ended.iter().map(|ended| going(&ended.went) + 24);
     let stores = overview.stores.iter().map(|store| store.state.len() + 64);
-    512 + under_way.sum::<usize>() + ended.sum::<usize>() + stores.sum::<usize>()
+    let spread = overview.options.spread.iter().map(|name| name.len() + 16);
+    512 + spread.sum::<usize>()
+        + under_way.sum::<usize>()
+        + ended.sum::<usize>()
+        + stores.sum::<usize>()
 }

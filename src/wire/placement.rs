@@ -104,7 +104,7 @@ pub(crate) enum PlacementForm<'a> {
         paused: bool,
     },
     ShowPlacement,
-    Overview(OverviewForm<'a>),
+    Overview(Box<OverviewForm<'a>>),
 }
 
 /// A process, and where it is reached.
@@ -301,7 +301,9 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
             Message::Pause { paused } => PlacementForm::Pause { paused: *paused },
             Message::Paused { paused } => PlacementForm::Paused { paused: *paused },
             Message::ShowPlacement => PlacementForm::ShowPlacement,
-            Message::Overview(overview) => PlacementForm::Overview(OverviewForm::from(&**overview)),
+            Message::Overview(overview) => {
+                PlacementForm::Overview(Box::new(OverviewForm::from(&**overview)))
+            }
         }
     }
 }
@@ -438,7 +440,7 @@ impl ArchivedPlacementForm<'_> {
             Form::Pause { paused } => Message::Pause { paused: *paused },
             Form::Paused { paused } => Message::Paused { paused: *paused },
             Form::ShowPlacement => Message::ShowPlacement,
-            Form::Overview(overview) => Message::Overview(Box::new(overview.get()?)),
+            Form::Overview(overview) => Message::Overview(Box::new((**overview).get()?)),
         })
     }
 }
