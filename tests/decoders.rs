@@ -10,7 +10,9 @@ use coracle::shard::entry::{self, Gathered, Said};
 use coracle::shard::error::Error;
 use coracle::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use coracle::shard::membership::Change;
-use coracle::shard::message::{PeerMessage, RaftMessage, SnapshotContent, StreamId};
+use coracle::shard::message::{
+    Beat, BeatKind, Beats, PeerMessage, RaftMessage, SnapshotContent, StreamId,
+};
 use coracle::shard::meta::{Meta, State, decode_hard_state, encode_hard_state};
 use coracle::shard::region::{Epoch, PeerInfo, Region, Role};
 use coracle::shard::request::{
@@ -511,6 +513,34 @@ fn overview() -> Overview {
 }
 
 /// One of every message between shards.
+/// So many beats of all kinds.
+fn beats(count: u64) -> Beats {
+    let kinds = [
+        BeatKind::Heartbeat,
+        BeatKind::HeartbeatAnswer,
+        BeatKind::MayRest,
+        BeatKind::Rests,
+        BeatKind::Wake,
+    ];
+    let beat = |number: u64| Beat {
+        region: RegionId(number),
+        from: PeerId(number + 1),
+        to: PeerId(number + 2),
+        epoch: Epoch {
+            version: number + 3,
+            conf_ver: number + 4,
+        },
+        term: Term(number + 5),
+        kind: kinds[number as usize % kinds.len()],
+        index: Index(number + 6),
+        context: vec![7; 8 * (number % 3) as usize].into(),
+    };
+    Beats {
+        boot: 99,
+        beats: (0..count).map(beat).collect(),
+    }
+}
+
 fn peer_messages() -> Vec<PeerMessage> {
     let (region, from) = (region(), region().peers[2]);
     let (stream, epoch) = (StreamId { boot: 3, count: 4 }, region.epoch);
@@ -572,6 +602,8 @@ fn peer_messages() -> Vec<PeerMessage> {
         },
     ];
     all.extend(pieces);
+    all.push(PeerMessage::Beats(beats(0)));
+    all.push(PeerMessage::Beats(beats(7)));
     all.extend(placement_messages().into_iter().map(PeerMessage::Placement));
     all
 }

@@ -43,6 +43,9 @@ struct Arguments {
     /// Whether regions are split; without it, the seed decides where `--grow` does not.
     #[arg(long)]
     split: Option<bool>,
+    /// Whether regions grow quiet; without it, the seed decides where `--grow` does not.
+    #[arg(long)]
+    quiet: Option<bool>,
     /// Goes on after a violation.
     #[arg(long)]
     all: bool,
@@ -85,14 +88,16 @@ fn main() -> ExitCode {
             .at_hand
             .map(|at_hand| format!(" --at-hand {at_hand}"));
         let split = arguments.split.map(|split| format!(" --split {split}"));
+        let quiet = arguments.quiet.map(|quiet| format!(" --quiet {quiet}"));
         format!(
-            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{}{}{} --trace",
+            "cargo run --release --bin coracle-sim -- --seed {seed} --for {}s{}{}{}{}{}{} --trace",
             arguments.chaos / SECOND,
             mutant.unwrap_or_default(),
             grow.unwrap_or_default(),
             trouble.unwrap_or_default(),
             at_hand.unwrap_or_default(),
-            split.unwrap_or_default()
+            split.unwrap_or_default(),
+            quiet.unwrap_or_default()
         )
     };
     let mut violations = 0;
@@ -117,6 +122,9 @@ fn main() -> ExitCode {
             None => {}
             Some(true) => plan = plan.split(),
             Some(false) => plan = plan.whole(),
+        }
+        if let Some(quiet) = arguments.quiet {
+            plan.quiet(quiet);
         }
         let run = || World::new(plan.clone(), arguments.trace).run();
         // Where panics unwind, the next seed follows; where they abort, the hook has said all.

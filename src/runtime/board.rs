@@ -1,6 +1,7 @@
 //! What all shards of a node say of themselves, for whoever asks any of them.
 //!
-//! Each shard writes its part twice a second, off the way of requests; whoever asks reads all parts.
+//! Each shard writes its part twice a second, off the way of requests; whoever asks reads all parts. What has to
+//! visit every region for that is written less often where there are so many that it takes long.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -16,6 +17,9 @@ use super::driver::Driver;
 /// How often a shard writes its part.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// What visits every region takes no more than one part in so many of a shard's time.
+const REGIONS_PART: u64 = 250;
+
 /// Quantiles of each latency that are told.
 const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999")];
 
@@ -29,6 +33,8 @@ pub struct Board {
 #[derive(Default)]
 struct Part {
     samples: Vec<Sample>,
+    /// What takes a visit to every region.
+    of_regions: Vec<Sample>,
     status: Value,
 }
 
@@ -71,6 +77,7 @@ metrics! {
     SENT "counter" "coracle_sent_bytes_total" "Bytes that went out";
     DROPPED "counter" "coracle_peer_messages_dropped_total" "Messages to other shards dropped for want of a link";
     REGIONS "gauge" "coracle_regions" "Peers of regions on this shard, by their part";
+    QUIET "gauge" "coracle_regions_quiet" "Peers of regions on this shard that neither tick nor send heartbeats";
     QUARANTINED "counter" "coracle_regions_quarantined_total" "Regions that cannot be served here";
     DIVERGED "counter" "coracle_replicas_diverged_total" "Replicas that differed from their leader";
     LOG_LSN "counter" "coracle_log_durable_batches_total" "Batches of the log that are durable";
@@ -119,7 +126,8 @@ impl Board {
 
     /// All metrics as Prometheus reads them.
     pub fn metrics(&self) -> String {
-        let parts: Vec<Vec<Sample>> = self.each(|part| part.samples.clone());
+        let parts: Vec<Vec<Sample>> =
+            self.each(|part| [&part.samples[..], &part.of_regions].concat());
         let mut out = String::new();
         for metric in ALL {
             let _ = writeln!(out, "# HELP {} {}", metric.name, metric.help);
@@ -152,28 +160,63 @@ impl Board {
         parts.map(read).collect()
     }
 
-    fn write(&self, shard: u16, part: Part) {
+    fn write(&self, shard: u16, change: impl FnOnce(&mut Part)) {
         if let Some(place) = self.parts.get(usize::from(shard)) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = part;
+            change(&mut place.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
 
 /// Writes a shard's part, again and again.
 pub async fn keep(driver: Rc<Driver>) {
+    let mut next = 0;
     while !driver.has_stopped() {
-        write_now(&driver);
+        write_samples(&driver);
+        let begun = driver.clock.mono();
+        if begun >= next {
+            write_regions(&driver);
+            next = begun + (driver.clock.mono() - begun) * REGIONS_PART;
+        }
         Timer::new(EVERY).await;
     }
 }
 
 /// Writes a shard's part.
 pub fn write_now(driver: &Driver) {
-    let part = Part {
-        samples: samples(driver),
-        status: status(driver),
+    write_samples(driver);
+    write_regions(driver);
+}
+
+fn write_samples(driver: &Driver) {
+    let samples = samples(driver);
+    let shard = driver.station.shard;
+    driver.board.write(shard, |part| part.samples = samples);
+}
+
+fn write_regions(driver: &Driver) {
+    let (of_regions, status) = (samples_of_regions(driver), status(driver));
+    driver.board.write(driver.station.shard, |part| {
+        part.of_regions = of_regions;
+        part.status = status;
+    });
+}
+
+/// Samples that take a visit to every region.
+fn samples_of_regions(driver: &Driver) -> Vec<Sample> {
+    let shard = driver.shard.borrow();
+    let (peers, leads, quiet) = shard.count_peers();
+    let sample = |metric, labels: &str, value: f64| Sample {
+        metric,
+        suffix: "",
+        labels: labels.into(),
+        value,
     };
-    driver.board.write(driver.station.shard, part);
+    vec![
+        sample(&REGIONS, ",part=\"leader\"", leads as f64),
+        sample(&REGIONS, ",part=\"follower\"", (peers - leads) as f64),
+        sample(&QUIET, "", quiet as f64),
+        sample(&HELD, "", shard.held_bytes() as f64),
+    ]
 }
 
 fn samples(driver: &Driver) -> Vec<Sample> {
@@ -209,15 +252,6 @@ fn samples(driver: &Driver) -> Vec<Sample> {
     add(&QUARANTINED, plain(), figures.quarantined.get() as f64);
     add(&DIVERGED, plain(), figures.diverged.get() as f64);
     let shard = driver.shard.borrow();
-    let statuses = shard.statuses();
-    let leads = statuses.iter().filter(|status| status.leads).count();
-    add(&REGIONS, ",part=\"leader\"".into(), leads as f64);
-    add(
-        &REGIONS,
-        ",part=\"follower\"".into(),
-        (statuses.len() - leads) as f64,
-    );
-    add(&HELD, plain(), shard.held_bytes() as f64);
     let pace = driver.log.pace();
     add(&LOG_WRITTEN, plain(), pace.bytes.get() as f64);
     {
@@ -343,7 +377,9 @@ mod tests {
                 value: f64::from(shard) + 1.0,
             }];
             let status = json!({ "shard": shard });
-            board.write(shard, Part { samples, status });
+            board.write(shard, |part| {
+                (part.samples, part.status) = (samples, status)
+            });
         }
         let text = board.metrics();
         let at = text

@@ -170,6 +170,9 @@ pub struct Raft {
     pub heartbeat_ticks: usize,
     /// The shortest election timeout in ticks; the longest is twice that.
     pub election_ticks: usize,
+    /// Milliseconds after which a region of which nobody wants anything is quiet, without ticks and heartbeats; 0:
+    /// no region ever is.
+    pub quiet_ms: u64,
     /// Milliseconds that a lease lasts; 0: every read asks a quorum. It ends before an election can, by clocks
     /// that drift.
     pub lease_ms: u64,
@@ -187,6 +190,7 @@ impl Default for Raft {
             tick_ms: 50,
             heartbeat_ticks: 2,
             election_ticks: 20,
+            quiet_ms: 5000,
             lease_ms: 750,
             drift_per_mille: 50,
             down_ms: 30 * 60 * 1000,
@@ -442,6 +446,7 @@ impl Config {
             5,
             1000,
         )?;
+        within("raft.quiet_ms", self.raft.quiet_ms, 0, 86_400_000)?;
         within("raft.drift_per_mille", self.raft.drift_per_mille, 0, 500)?;
         within("raft.down_ms", self.raft.down_ms, 1000, u64::MAX)?;
         within("split.size_mib", self.split.size_mib, 0, 64 << 10)?;
@@ -516,6 +521,7 @@ impl Config {
             tick: self.raft.tick_ms * MILLISECOND,
             heartbeat_ticks: self.raft.heartbeat_ticks,
             election_ticks: self.raft.election_ticks,
+            quiet_ticks: self.raft.quiet_ms.div_ceil(self.raft.tick_ms.max(1)),
             lease: self.raft.lease_ms.saturating_mul(MILLISECOND),
             drift_per_mille: self.raft.drift_per_mille,
             write_timeout: self.client.timeout_ms * MILLISECOND,

@@ -105,6 +105,11 @@ const NOTES: &[(&str, &str, &str)] = &[
     ),
     (
         "raft",
+        "quiet_ms",
+        "Milliseconds after which a region of which nobody wants anything is quiet, without ticks and heartbeats; 0: no region ever is.",
+    ),
+    (
+        "raft",
         "lease_ms",
         "Milliseconds that a lease lasts; 0: every read asks a quorum. It ends before an election can, by clocks that drift.",
     ),

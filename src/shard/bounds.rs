@@ -98,9 +98,27 @@ impl Shard {
                 limits.questions_waiting as u64,
             ),
         ];
+        self.bounds_of_quiet(&mut bounds);
         self.bounds_of_log(log, &mut bounds);
         self.bounds_of_store(store, &mut bounds);
         bounds
+    }
+
+    /// What is known of quiet peers twice must be the same.
+    fn bounds_of_quiet(&self, bounds: &mut Vec<Bound>) {
+        let peers = || self.peers.values();
+        let relying: u64 = peers().map(|peer| peer.relies_on().len() as u64).sum();
+        bounds.push(Bound::new(
+            "lives that nobody relies on, or that somebody relies on unseen",
+            relying.abs_diff(self.core.neighbours.relying()),
+            0,
+        ));
+        let forgotten = peers().filter(|peer| peer.wants_ticks() && !peer.rest.is_listed);
+        bounds.push(Bound::new(
+            "peers that are awake and that no tick visits",
+            forgotten.count() as u64,
+            0,
+        ));
     }
 
     fn bounds_of_log(&self, options: &wal::Limits, bounds: &mut Vec<Bound>) {

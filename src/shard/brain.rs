@@ -27,6 +27,7 @@ use super::machine::{Machine, Outcomes, is_refusal};
 use super::message::{PeerMessage, RaftMessage};
 use super::meta::{Meta, State};
 use super::mutant::Mutant;
+use super::neighbours::Neighbours;
 use super::observe::{Observation, PeerStatus};
 use super::options::ShardOptions;
 use super::pace::Pace;
@@ -34,6 +35,7 @@ use super::pause::SplitFigures;
 use super::peer::{Destroying, Peer, Stage};
 use super::peers::Peers;
 use super::propose::Gate;
+use super::quiet::Round;
 use super::recover::{Replay, Replayed};
 use super::region::{PeerInfo, Region, Role};
 use super::replicate::is_initial;
@@ -70,6 +72,10 @@ pub struct Shard {
     pub(super) promises: BTreeMap<RegionId, (PeerId, HardState)>,
     /// Regions with something to do in the next turn.
     pub(super) line: Line,
+    /// Regions that ticks visit; one may stand here twice.
+    awake: Vec<RegionId>,
+    /// The order in which quiet peers are looked after.
+    pub(super) round: Round,
     /// Regions that wait for blocks.
     blocked: BTreeSet<RegionId>,
     replay: Option<Replay>,
@@ -107,6 +113,7 @@ impl Shard {
             chance: Chance::new(options.seed),
             options,
             now,
+            ticks: 0,
             log: Rc::new(RefCell::new(log)),
             store,
             effects: Vec::new(),
@@ -128,6 +135,9 @@ impl Shard {
             receiving: BTreeMap::new(),
             streams: 0,
             to_placement: Vec::new(),
+            beats: BTreeMap::new(),
+            neighbours: Neighbours::default(),
+            burials: false,
             own: Vec::new(),
             dividing: BTreeSet::new(),
             splits_wanted: Vec::new(),
@@ -153,6 +163,8 @@ impl Shard {
             early: Early::default(),
             promises: BTreeMap::new(),
             line: Line::default(),
+            awake: Vec::new(),
+            round: Round::default(),
             blocked: BTreeSet::new(),
             replay,
             founding: Founding::default(),
@@ -197,6 +209,17 @@ impl Shard {
             .values()
             .map(|peer| peer.status(&self.core))
             .collect()
+    }
+
+    /// Whether a region's peer here is quiet.
+    pub fn is_quiet(&self, region: RegionId) -> bool {
+        self.peers.get(&region).is_some_and(Peer::is_quiet)
+    }
+
+    /// How many peers there are, how many lead, and how many are quiet: cheaper than how each stands.
+    pub fn count_peers(&self) -> (usize, usize, usize) {
+        let count = |is: fn(&Peer) -> bool| self.peers.values().filter(|peer| is(peer)).count();
+        (self.peers.len(), count(Peer::leads), count(Peer::is_quiet))
     }
 
     /// What checkers want to know, since the last call.
@@ -303,7 +326,12 @@ impl Shard {
                 self.herald.on_space(bytes_free);
             }
             Input::Nodes(nodes) => self.herald.remember(nodes),
-            Input::Drain => self.core.draining = true,
+            Input::Drain => {
+                self.core.draining = true;
+                for region in self.regions() {
+                    self.with(region, |peer, core| peer.wake(core));
+                }
+            }
         }
         self.worked = true;
     }
@@ -338,12 +366,18 @@ impl Shard {
             Body::Get { .. } | Body::MultiGet { .. } | Body::Scan { .. } => {
                 peer.ask(core, id, epoch, &request.body).map(|()| None)
             }
-            Body::TransferLeader { to, .. } => peer.transfer(core, *to).map(Some),
-            Body::ChangePeers { changes, .. } => match changes.is_empty() {
-                true => peer.change_peers(core, Some(id), epoch, &[]),
-                false => peer.change_peers(core, Some(id), epoch, changes),
+            Body::TransferLeader { to, .. } => {
+                peer.wake(core);
+                peer.transfer(core, *to).map(Some)
             }
-            .map(|()| None),
+            Body::ChangePeers { changes, .. } => {
+                peer.wake(core);
+                match changes.is_empty() {
+                    true => peer.change_peers(core, Some(id), epoch, &[]),
+                    false => peer.change_peers(core, Some(id), epoch, changes),
+                }
+                .map(|()| None)
+            }
             Body::Split { keys, ids, .. } => peer
                 .split(core, Some(id), epoch, keys, *ids, Cause::Asked)
                 .map(|()| None),
@@ -393,23 +427,7 @@ impl Shard {
                     }
                 });
             }
-            PeerMessage::AmIGone { region, from, .. } => {
-                let here = self.with(region, |peer, core| peer.tell_gone(core, from));
-                // Who has gone itself knows who stayed.
-                if let (None, Some((peer, last))) = (here, self.graves.get(&region)) {
-                    let info = PeerInfo {
-                        peer: *peer,
-                        store: self.core.me(),
-                        role: Role::Learner,
-                    };
-                    let message = PeerMessage::Gone {
-                        region: last.clone(),
-                        from: info,
-                        to: from.peer,
-                    };
-                    self.core.send(from.store, message);
-                }
-            }
+            PeerMessage::AmIGone { region, from, .. } => self.asked_whether_gone(region, from),
             PeerMessage::ReadIndex {
                 region,
                 from,
@@ -474,6 +492,30 @@ impl Shard {
                 self.check_received();
             }
             PeerMessage::Placement(message) => self.placement_message(from, message),
+            PeerMessage::Beats(beats) => self.heard_beats(from, beats),
+        }
+    }
+
+    /// A peer elsewhere wants to know whether it is still in its region.
+    pub(super) fn asked_whether_gone(&mut self, region: RegionId, from: PeerInfo) {
+        let here = self.with(region, |peer, core| {
+            // Whoever asks has no leader, as far as it knows.
+            peer.wake(core);
+            peer.tell_gone(core, from);
+        });
+        // Who has gone itself knows who stayed.
+        if let (None, Some((peer, last))) = (here, self.graves.get(&region)) {
+            let info = PeerInfo {
+                peer: *peer,
+                store: self.core.me(),
+                role: Role::Learner,
+            };
+            let message = PeerMessage::Gone {
+                region: last.clone(),
+                from: info,
+                to: from.peer,
+            };
+            self.core.send(from.store, message);
         }
     }
 
@@ -617,7 +659,8 @@ impl Shard {
     }
 
     fn unreachable(&mut self, store: StoreId) {
-        for region in self.regions() {
+        // Nothing of a quiet region is on its way to anybody.
+        for region in self.awake.clone() {
             self.with(region, |peer, _| {
                 let there = peer.region().on_store(store).map(|info| info.peer.0);
                 if let Some(there) = there
@@ -725,11 +768,12 @@ impl Shard {
                 }
                 Event::Destroyed { cut } => {
                     for region in self.regions() {
-                        self.with(region, |peer, _| {
+                        self.with(region, |peer, core| {
                             if matches!(peer.stage, Stage::Destroying(Destroying::Cutting(other)) if other == cut)
                             {
                                 peer.stage = Stage::Destroying(Destroying::Over);
                                 peer.dirty = true;
+                                core.burials = true;
                             }
                         });
                     }
@@ -764,13 +808,9 @@ impl Shard {
     }
 
     fn tick(&mut self) {
-        for region in self.regions() {
-            self.with(region, |peer, core| {
-                peer.tick(core);
-                peer.drop_old_snapshot(core);
-                peer.dirty |= peer.is_frozen();
-            });
-        }
+        self.core.ticks += 1;
+        self.tick_awake();
+        self.quiet_tick();
         self.begin_splits();
         if self.core.is_placed() {
             self.herald_tick();
@@ -798,6 +838,20 @@ impl Shard {
             self.core.log.borrow_mut().cover();
         }
         self.worked = true;
+    }
+
+    /// Whoever is awake has its tick, in the order of the regions.
+    fn tick_awake(&mut self) {
+        let mut awake = std::mem::take(&mut self.awake);
+        awake.sort_unstable();
+        awake.dedup();
+        for region in awake {
+            self.with(region, |peer, core| {
+                // Who wants another one is listed again.
+                peer.rest.is_listed = false;
+                peer.tick(core);
+            });
+        }
     }
 
     /// Where the log runs short, whoever holds its oldest segment lets go of it.
@@ -831,6 +885,7 @@ impl Shard {
         self.seat_turn();
         self.take_turns();
         self.divide();
+        self.core.send_beats();
         self.core.admitted = 0;
         self.core.gate = Gate::default();
         self.bury();
@@ -925,6 +980,9 @@ impl Shard {
 
     /// Peers of which nothing is left.
     fn bury(&mut self) {
+        if !std::mem::take(&mut self.core.burials) {
+            return;
+        }
         let over = |peer: &Peer| matches!(peer.stage, Stage::Destroying(Destroying::Over));
         let gone: Vec<_> = self
             .peers
@@ -1050,8 +1108,10 @@ impl Shard {
         self.peers.keys().copied().collect()
     }
 
-    pub(super) fn enter(&mut self, peer: Box<Peer>) {
+    pub(super) fn enter(&mut self, mut peer: Box<Peer>) {
         let region = peer.region_id();
+        peer.rest.is_listed = true;
+        self.awake.push(region);
         if peer.is_initialized() {
             self.routes
                 .insert(peer.region().range.start.clone(), region);
@@ -1073,6 +1133,10 @@ impl Shard {
         if peer.dirty && !peer.queued {
             peer.queued = true;
             self.line.push(region);
+        }
+        if !peer.rest.is_listed && peer.wants_ticks() {
+            peer.rest.is_listed = true;
+            self.awake.push(region);
         }
         if peer.reads.are_running() || peer.machine.is_reading() || peer.consistency.is_hashing() {
             self.blocked.insert(region);

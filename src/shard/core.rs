@@ -13,8 +13,9 @@ use super::error::Error;
 use super::ids::{Incarnation, RegionId, RequestId, StoreId};
 use super::limits::Limits;
 use super::machine::Outcomes;
-use super::message::{PeerMessage, StreamId};
+use super::message::{Beat, PeerMessage, StreamId};
 use super::mutant::Mutant;
+use super::neighbours::Neighbours;
 use super::observe::Observation;
 use super::options::ShardOptions;
 use super::pace::Pace;
@@ -47,6 +48,8 @@ pub struct Core {
     pub options: ShardOptions,
     /// The time of the input in hand.
     pub now: Time,
+    /// Ticks so far.
+    pub ticks: u64,
     /// The log.
     pub log: Rc<RefCell<wal::Log>>,
     /// The state store.
@@ -89,6 +92,12 @@ pub struct Core {
     pub streams: u64,
     /// What peers here have to say to placement, since the last turn.
     pub to_placement: Vec<placement::Message>,
+    /// What peers here have to say in a few numbers, by store, since the last turn.
+    pub beats: BTreeMap<StoreId, Vec<Beat>>,
+    /// The stores on whose life quiet peers here rely.
+    pub neighbours: Neighbours,
+    /// Somebody here is at the end of its way out.
+    pub burials: bool,
     /// Answers to the shard's own requests, since the last turn.
     pub own: Vec<(RequestId, Response)>,
     /// Regions that are being split here.

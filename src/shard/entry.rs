@@ -204,6 +204,11 @@ impl Gathered {
         self.groups == 0
     }
 
+    /// Gives back memory.
+    pub fn shed(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
     /// Whatever the first byte is, for whoever wants the memory near.
     pub fn first_byte(&self) -> Option<u8> {
         self.bytes.first().copied()

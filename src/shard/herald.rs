@@ -308,6 +308,7 @@ impl Shard {
     }
 
     fn all_pulses(&mut self) {
+        self.round.hurry(self.peers.len());
         for peer in self.peers.values_mut() {
             peer.pulse.now();
         }
@@ -328,6 +329,7 @@ impl Shard {
                 let reached = changes.iter().all(known);
                 // Refused: placement hears of the region as it is, and thinks again.
                 self.with(region, |peer, core| {
+                    peer.wake(core);
                     let _ = peer.change_peers(core, None, Some(epoch), &changes);
                 });
                 if !reached {
@@ -337,6 +339,7 @@ impl Shard {
             Operator::TransferLeader { region, epoch, to } => {
                 self.with(region, |peer, core| {
                     if peer.region().epoch == epoch {
+                        peer.wake(core);
                         let _ = peer.transfer(core, to);
                     }
                 });

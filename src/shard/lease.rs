@@ -49,6 +49,11 @@ impl Lease {
         }
     }
 
+    /// Gives back memory.
+    pub fn shed(&mut self) {
+        self.sendings.shrink_to_fit();
+    }
+
     /// A quorum has answered something that was sent then.
     pub fn confirm(&mut self, sent: u64) {
         self.confirmed = self.confirmed.max(Some(sent));

@@ -240,6 +240,7 @@ impl Peer {
             _ => {}
         }
         self.stage = Stage::Destroying(step);
+        core.burials |= step == Destroying::Over;
         self.dirty |= step != before && step != Destroying::Over;
     }
 

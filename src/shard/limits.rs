@@ -27,6 +27,8 @@ pub struct Limits {
     pub heartbeat_ticks: usize,
     /// The shortest election timeout; the longest is twice that.
     pub election_ticks: usize,
+    /// Ticks without anything to do after which a region is quiet; 0: regions never are.
+    pub quiet_ticks: u64,
     /// Nanoseconds that a lease lasts, at the most; 0: there are none, and every read asks a quorum.
     pub lease: u64,
     /// Clocks run faster or slower by no more than so many in a thousand.
@@ -126,6 +128,7 @@ impl Limits {
         tick: 50 * MILLISECOND,
         heartbeat_ticks: 2,
         election_ticks: 20,
+        quiet_ticks: 100,
         lease: 750 * MILLISECOND,
         drift_per_mille: 50,
         clock_ahead_ms: 5_000,
@@ -203,6 +206,12 @@ impl Limits {
     pub const fn lease_longest(&self) -> u64 {
         let promised = (self.election_ticks as u64 - 1) * self.tick;
         promised / 1000 * (1000 - self.drift_per_mille)
+    }
+
+    /// Ticks without a sign of life after which a store counts as silent: whoever did not hear it either votes by
+    /// then.
+    pub const fn patience(&self) -> u64 {
+        (self.election_ticks + self.heartbeat_ticks + 1) as u64
     }
 
     /// How long a lease lasts: whatever is asked for, no longer than is safe.

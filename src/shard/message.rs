@@ -4,7 +4,7 @@ use bytes::Bytes;
 use coracle_engine::record::KeyRange;
 use raft::eraftpb;
 
-use super::ids::{Index, PeerId, RegionId};
+use super::ids::{Index, PeerId, RegionId, Term};
 use super::region::{Epoch, PeerInfo, Region};
 use crate::placement;
 
@@ -95,6 +95,54 @@ pub enum PeerMessage {
     },
     /// To, from and about placement.
     Placement(placement::Message),
+    /// What is short, of all regions that the two have in common.
+    Beats(Beats),
+}
+
+/// What two shards say to each other of many regions at once, in a few numbers each. Without any it still says
+/// that its sender lives, and in which life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beats {
+    /// The sender's start, as it drew it.
+    pub boot: u64,
+    /// What it says of regions.
+    pub beats: Vec<Beat>,
+}
+
+/// What one peer of a region says to another in a few numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The region.
+    pub region: RegionId,
+    /// The sender.
+    pub from: PeerId,
+    /// The receiver.
+    pub to: PeerId,
+    /// The region's epoch at the sender.
+    pub epoch: Epoch,
+    /// The sender's term.
+    pub term: Term,
+    /// What it says.
+    pub kind: BeatKind,
+    /// The commit index of a heartbeat and its answer, else the last entry.
+    pub index: Index,
+    /// What a heartbeat asks to be sent back.
+    pub context: Bytes,
+}
+
+/// What a peer says in a few numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatKind {
+    /// Raft's heartbeat.
+    Heartbeat,
+    /// Its answer.
+    HeartbeatAnswer,
+    /// The leader asks whether the region may be quiet.
+    MayRest,
+    /// The follower is quiet.
+    Rests,
+    /// It is not as the receiver believes: it is to be awake.
+    Wake,
 }
 
 /// A piece of a snapshot.

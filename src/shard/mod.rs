@@ -36,6 +36,8 @@ mod apply; // committed entries take effect, and are answered
 mod read; // reads, confirmed and answered
 pub mod at_hand; // reads that are answered while they are asked
 mod tick; // what happens because time passes
+mod neighbours; // the stores on whose life quiet peers rely
+mod quiet; // regions of which nobody wants anything
 mod divide; // a split takes effect
 mod leave; // how a peer goes
 mod pace; // how fast snapshots leave

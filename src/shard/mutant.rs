@@ -41,11 +41,13 @@ pub enum Mutant {
     ResurrectChild,
     /// Entries that nobody lets go of keep the log for ever (the log's mutant).
     KeepStuck,
+    /// A quiet follower sleeps on when its leader's store is silent.
+    QuietMissesElection,
 }
 
 impl Mutant {
     /// Every planted bug, by its name on the command line.
-    pub const ALL: [(&'static str, Mutant); 17] = [
+    pub const ALL: [(&'static str, Mutant); 18] = [
         ("ack-before-durable", Mutant::AckBeforeDurable),
         ("skip-sync", Mutant::SkipSync),
         ("answer-by-index", Mutant::AnswerByIndex),
@@ -63,6 +65,7 @@ impl Mutant {
         ("child-apart", Mutant::ChildApart),
         ("resurrect-child", Mutant::ResurrectChild),
         ("keep-stuck", Mutant::KeepStuck),
+        ("quiet-misses-election", Mutant::QuietMissesElection),
     ];
 
     /// The planted bug of a name.

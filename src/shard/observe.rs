@@ -62,6 +62,20 @@ pub enum Observation {
         /// The version that it has then.
         version: u64,
     },
+    /// A peer is quiet from now on.
+    Quiet {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer is not quiet any more.
+    Woken {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
     /// A peer is gone from this store, durably.
     Destroyed {
         /// The region.

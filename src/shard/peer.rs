@@ -22,6 +22,7 @@ use super::membership::Change;
 use super::meta::{Meta, State, conf_state};
 use super::observe::{Durable, PeerStatus};
 use super::pulse::Pulse;
+use super::quiet::Rest;
 use super::read::Reads;
 use super::region::{PeerInfo, Region, Role};
 use super::restore::Restoring;
@@ -95,6 +96,14 @@ pub struct Staged {
     pub requests: Vec<RequestId>,
     /// Their bytes, as counted against the budgets.
     pub bytes: u64,
+}
+
+impl Staged {
+    /// Gives back memory that was needed for more requests than there are.
+    pub fn shed(&mut self) {
+        self.commands.shed();
+        self.requests.shrink_to_fit();
+    }
 }
 
 /// An entry that was proposed here.
@@ -190,6 +199,8 @@ pub struct Peer {
     pub clock_told: bool,
     /// Reads of its data that the disk has refused, one after another.
     pub refused_reads: u32,
+    /// How far it is on its way to be quiet.
+    pub rest: Rest,
 }
 
 impl fmt::Debug for Peer {
@@ -282,6 +293,7 @@ impl Peer {
             clock_seen: None,
             clock_told: false,
             refused_reads: 0,
+            rest: Rest::default(),
             node,
             machine,
         };
@@ -405,7 +417,7 @@ impl Peer {
     /// What waits here, for whoever looks for a fault.
     pub fn waiting(&self) -> String {
         format!(
-            "{:?}, ready {}, unstable {}, queue {}, changing {}, proposals {}, snapshot {:?}, silent for {} ticks",
+            "{:?}, ready {}, unstable {}, queue {}, changing {}, proposals {}, snapshot {:?}, silent for {} ticks, {:?}",
             self.node.raft.state,
             self.node.has_ready(),
             self.node.raft.raft_log.unstable_entries().len(),
@@ -413,7 +425,8 @@ impl Peer {
             self.changing.is_some(),
             self.proposals.len(),
             self.node.store().prepared.borrow(),
-            self.leaderless
+            self.leaderless,
+            self.rest
         )
     }
 

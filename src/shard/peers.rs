@@ -77,6 +77,11 @@ impl Peers {
         Some(self.peers.remove(place))
     }
 
+    /// The peer at a place, in the order of the regions.
+    pub fn at(&self, place: usize) -> &Peer {
+        &self.peers[place]
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ids.len()

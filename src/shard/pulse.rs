@@ -44,6 +44,11 @@ impl Pulse {
         self.wait = 0;
     }
 
+    /// Whether placement knows how it is, and that all is well.
+    pub fn is_told(&self) -> bool {
+        self.wait > 0 && self.ailing == (0, 0)
+    }
+
     /// The peer begins to lead: it has heard of nobody yet.
     pub fn restart(&mut self, now: u64, requests: u64) {
         *self = Pulse {
@@ -108,6 +113,17 @@ impl Peer {
         let stats = self.stats(core, ailing);
         core.to_placement
             .push(Message::RegionHeartbeat(Box::new(stats)));
+    }
+
+    /// A quiet peer that leads tells placement of its region, where all is well.
+    pub fn beat_quietly(&mut self, core: &mut Core) {
+        if core.is_placed() {
+            self.pulse.wait = core.limits().region_beat_ticks;
+            self.pulse.since = 0;
+            let stats = self.stats(core, (0, 0));
+            core.to_placement
+                .push(Message::RegionHeartbeat(Box::new(stats)));
+        }
     }
 
     /// Who has been silent, and who is behind: a bit for each, by its place in the region.

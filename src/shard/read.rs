@@ -127,7 +127,16 @@ pub struct Reads {
 }
 
 impl Reads {
-    fn is_empty(&self) -> bool {
+    /// Gives back memory that was needed for more reads than there are.
+    pub fn shed(&mut self) {
+        self.waiting.shrink_to_fit();
+        self.attempts.shrink_to_fit();
+        self.confirmed.shrink_to_fit();
+        self.running.shrink_to_fit();
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
             && self.attempts.is_empty()
             && self.confirmed.is_empty()

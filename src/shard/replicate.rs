@@ -55,7 +55,12 @@ impl Peer {
         };
         match raft.message.get_msg_type() {
             MessageType::MsgSnapshot => self.offer_snapshot(core, raft),
-            _ => core.send(raft.to.store, PeerMessage::Raft(raft)),
+            _ => {
+                let to = raft.to.store;
+                if let Some(raft) = core.shorten(raft) {
+                    core.send(to, PeerMessage::Raft(raft));
+                }
+            }
         }
     }
 
@@ -101,6 +106,7 @@ impl Peer {
         {
             self.leaderless = 0;
         }
+        self.hear(core, &message);
         core.admitted += message.entries.iter().map(entry::payload_len).sum::<u64>();
         // What raft refuses is not worth more than being dropped: its sender tries again.
         let _ = self.node.step(message);

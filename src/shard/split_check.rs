@@ -118,6 +118,12 @@ impl Watch {
         self.written += bytes;
     }
 
+    /// Whether nothing has to be looked at again.
+    pub fn is_settled(&self, limits: &Limits) -> bool {
+        let enough = limits.split_bytes / WRITTEN_PART;
+        self.measured && self.written < enough.max(1) && self.busy_since.is_none()
+    }
+
     /// The peer begins to lead, or its range has changed: nothing is known of it. Not all regions look at the
     /// same moment.
     pub fn restart(&mut self, region: RegionId, limits: &Limits, now: u64) {

@@ -5,6 +5,7 @@ use raft::StateRole;
 use super::core::Core;
 use super::entry;
 use super::ids::{Index, Term};
+use super::limits::Limits;
 use super::peer::{Peer, Stage};
 
 /// With so many entries on their way no truncation is proposed.
@@ -13,6 +14,21 @@ const TRUNCATIONS_AHEAD: u64 = 64;
 impl Peer {
     /// One tick.
     pub fn tick(&mut self, core: &mut Core) {
+        if self.is_quiet() {
+            // Reads wake no follower, and are over some time.
+            return self.check_reads(core);
+        }
+        // Before raft has something to say again.
+        self.calm_down(core);
+        if self.is_quiet() {
+            return;
+        }
+        self.tick_awake(core);
+        self.drop_old_snapshot(core);
+        self.dirty |= self.is_frozen();
+    }
+
+    fn tick_awake(&mut self, core: &mut Core) {
         match self.stage {
             Stage::Destroying(_) => return,
             // It only wants to know whether another has taken its place.
@@ -79,14 +95,6 @@ impl Peer {
         let limits = *core.limits();
         let first = self.truncated(core).0 + 1;
         let applied = self.machine.applied.0;
-        let matched = self
-            .node
-            .raft
-            .prs()
-            .iter()
-            .map(|(_, progress)| progress.matched)
-            .min();
-        let replicated = matched.unwrap_or(applied).min(applied);
         // A truncation is an entry itself: where it lets go of nothing, it would only fill the log.
         let log = core.log.borrow();
         let pressed = log.segments_left() <= limits.segments_low
@@ -95,13 +103,11 @@ impl Peer {
         if pressed && self.node.raft.raft_log.last_index() > applied {
             return;
         }
-        let wanted = if applied.saturating_sub(first) >= limits.truncate_entries_forced || pressed {
-            applied
-        } else if replicated.saturating_sub(first) > limits.truncate_entries {
-            replicated
-        } else {
-            return;
+        let wanted = match pressed {
+            true => Some(applied),
+            false => self.cut(&limits),
         };
+        let Some(wanted) = wanted else { return };
         let index = wanted.saturating_sub(1);
         let term = core.log.borrow().term(self.region_id().in_log(), index);
         if index < first {
@@ -112,5 +118,23 @@ impl Peer {
             let payload = entry::truncate(epoch, core.now.wall, Index(index), Term(term));
             self.append(core, payload);
         }
+    }
+
+    /// Up to where the log would be cut off while there is room in it, if that is worth an entry.
+    pub fn cut(&self, limits: &Limits) -> Option<u64> {
+        let first = self.node.raft.raft_log.first_index();
+        let applied = self.machine.applied.0;
+        let matched = self
+            .node
+            .raft
+            .prs()
+            .iter()
+            .map(|(_, progress)| progress.matched)
+            .min();
+        let replicated = matched.unwrap_or(applied).min(applied);
+        if applied.saturating_sub(first) >= limits.truncate_entries_forced {
+            return Some(applied);
+        }
+        (replicated.saturating_sub(first) > limits.truncate_entries).then_some(replicated)
     }
 }

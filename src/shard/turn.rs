@@ -72,6 +72,7 @@ impl Shard {
                         peer.released(core, release);
                     }
                     peer.turn(core);
+                    peer.stay_quiet(core);
                 });
                 // It may be gone.
                 while released.next_if(is_its).is_some() {}

@@ -76,6 +76,8 @@ pub struct Plan {
     pub reads_at_hand: bool,
     /// Whether regions are split.
     pub splitting: Option<Splitting>,
+    /// How often all clients rest, and for how long; none: never.
+    pub lulls: Option<(u64, u64)>,
 }
 
 /// How a cluster grows: one node founds it, the others join, and placement gives regions their replicas.
@@ -91,7 +93,7 @@ pub struct Growth {
 
 impl Plan {
     /// What a seed decides: of three clusters two grow, two are in trouble beside their other faults, two
-    /// answer reads while they are asked, and two have their regions split.
+    /// answer reads while they are asked, and two have their regions split. Of four, regions of three grow quiet.
     pub fn new(seed: u64, chaos: u64, mutant: Mutant) -> Plan {
         let plan = match Chance::new(seed ^ 0x4752_4F57).below(3) {
             0 => Plan::standing(seed, chaos, mutant),
@@ -102,10 +104,34 @@ impl Plan {
             _ => plan.troubled(),
         };
         plan.reads_at_hand = Chance::new(seed ^ 0x4841_4E44).below(3) > 0;
+        plan.quiet(Chance::new(seed ^ 0x5155_4945).below(4) > 0);
         match Chance::new(seed ^ 0x5350_4C54).below(3) {
             0 => plan,
             _ => plan.split(),
         }
+    }
+
+    /// Whether regions grow quiet, and after how many ticks; clients then leave all alone for a while, again and
+    /// again. That has a stream of its own.
+    pub fn quiet(&mut self, quiet: bool) {
+        let mut chance = Chance::new(self.seed ^ 0x5155_4554);
+        self.limits.quiet_ticks = match quiet {
+            true => 2 + chance.below(20),
+            false => 0,
+        };
+        if quiet {
+            // Replicas are compared by entries, which wake everybody.
+            self.limits.compare_ticks = 200 + chance.below(400);
+            let length = (1000 + chance.below(3000)) * MILLISECOND;
+            self.lulls = Some((length + (500 + chance.below(4000)) * MILLISECOND, length));
+        }
+    }
+
+    /// How much longer clients rest, if they do now.
+    pub fn lull_left(&self, now: u64) -> Option<u64> {
+        let (every, length) = self.lulls?;
+        let into = now % every;
+        (into < length).then(|| length - into)
     }
 
     /// The same, with regions that are split.
@@ -211,6 +237,7 @@ impl Plan {
             Limits::DEFAULT
         };
         limits.store_beat_ticks = 0;
+        limits.quiet_ticks = 0;
         // Clocks run off all the time, and nobody sets them right.
         limits.clock_ahead_ms = trouble::APART_MS;
         let mut pace = Chance::new(seed ^ 0x5041_4345);
@@ -271,6 +298,7 @@ impl Plan {
             trouble: None,
             reads_at_hand: false,
             splitting: None,
+            lulls: None,
         }
     }
 }

@@ -208,6 +208,10 @@ pub struct Figures {
     pub splits: u64,
     /// Those of them that nobody asked for.
     pub splits_by_itself: u64,
+    /// Peers that grew quiet.
+    pub quiets: u64,
+    /// Quiet peers that woke.
+    pub wakes: u64,
     /// The hash of everything that happened.
     pub hash: u64,
 }
@@ -243,6 +247,8 @@ impl Figures {
             (self.reads_at_hand, "reads at hand"),
             (self.splits, "splits"),
             (self.splits_by_itself, "of them by itself"),
+            (self.quiets, "peers grown quiet"),
+            (self.wakes, "peers woken"),
         ]
     }
 
@@ -276,6 +282,8 @@ impl Figures {
         self.reads_at_hand += other.reads_at_hand;
         self.splits += other.splits;
         self.splits_by_itself += other.splits_by_itself;
+        self.quiets += other.quiets;
+        self.wakes += other.wakes;
     }
 }
 
@@ -906,6 +914,16 @@ impl World {
                         format!("store {store}: region {region} splits itself, version {version}")
                     });
                 }
+                Observation::Quiet { region, peer } => {
+                    self.figures.quiets += 1;
+                    self.mix(peer.0 << 8 | 7);
+                    self.tell(|| format!("store {store}: peer {peer} of region {region} is quiet"));
+                }
+                Observation::Woken { region, peer } => {
+                    self.figures.wakes += 1;
+                    self.mix(peer.0 << 8 | 8);
+                    self.tell(|| format!("store {store}: peer {peer} of region {region} wakes"));
+                }
                 Observation::Destroyed { region, peer } => {
                     self.figures.destroyed += 1;
                     self.pointers.gone(store, region, peer);
@@ -1145,6 +1163,9 @@ impl World {
 
     fn client(&mut self, client: usize) {
         if self.clients[client].current.is_none() {
+            if let Some(left) = self.plan.lull_left(self.now) {
+                return self.after(left, Event::Client(client));
+            }
             // They go on for a while after the faults, and then let the replicas catch up.
             if self
                 .healing_since

@@ -5,6 +5,7 @@
 
 mod damage;
 mod placement;
+mod quiet;
 mod room;
 mod rules;
 mod split;

@@ -103,6 +103,7 @@ impl Theatre {
         plan.limits = Limits {
             compare_ticks: 0,
             store_beat_ticks: 0,
+            quiet_ticks: 0,
             ..Limits::SMALL
         };
         let mut theatre = Theatre {

@@ -3,8 +3,8 @@
 use rkyv::{Archive, Serialize};
 
 use crate::shard::codec::Malformed;
-use crate::shard::ids::{Index, PeerId, RegionId};
-use crate::shard::message::{PeerMessage, SnapshotContent, StreamId};
+use crate::shard::ids::{Index, PeerId, RegionId, Term};
+use crate::shard::message::{Beat, BeatKind, Beats, PeerMessage, SnapshotContent, StreamId};
 use crate::wire::form::{EpochForm, Octets, PeerForm, RegionForm, Source};
 use crate::wire::placement::{self, PlacementForm};
 
@@ -61,6 +61,63 @@ pub(crate) enum MessageForm<'a> {
         content: ContentForm<'a>,
     },
     Placement(PlacementForm<'a>),
+    Beats {
+        boot: u64,
+        beats: Vec<BeatForm<'a>>,
+    },
+}
+
+/// What one peer says in a few numbers.
+#[derive(Clone, Copy, Debug, Archive, Serialize)]
+pub(crate) struct BeatForm<'a> {
+    region: u64,
+    from: u64,
+    to: u64,
+    epoch: EpochForm,
+    term: u64,
+    index: u64,
+    context: Octets<'a>,
+    kind: u8,
+}
+
+/// All kinds of beats; their places are their numbers.
+const KINDS: [BeatKind; 5] = [
+    BeatKind::Heartbeat,
+    BeatKind::HeartbeatAnswer,
+    BeatKind::MayRest,
+    BeatKind::Rests,
+    BeatKind::Wake,
+];
+
+impl<'a> From<&'a Beat> for BeatForm<'a> {
+    fn from(beat: &'a Beat) -> BeatForm<'a> {
+        BeatForm {
+            region: beat.region.0,
+            from: beat.from.0,
+            to: beat.to.0,
+            epoch: beat.epoch.into(),
+            term: beat.term.0,
+            index: beat.index.0,
+            context: Octets(&beat.context),
+            kind: beat.kind as u8,
+        }
+    }
+}
+
+impl ArchivedBeatForm<'_> {
+    fn get(&self, source: &Source<'_>) -> Result<Beat, Malformed> {
+        let kind = KINDS.get(usize::from(self.kind));
+        Ok(Beat {
+            region: RegionId(self.region.to_native()),
+            from: PeerId(self.from.to_native()),
+            to: PeerId(self.to.to_native()),
+            epoch: self.epoch.get(),
+            term: Term(self.term.to_native()),
+            kind: *kind.ok_or(Malformed("a beat of an unknown kind"))?,
+            index: Index(self.index.to_native()),
+            context: source.bytes(&self.context)?,
+        })
+    }
 }
 
 /// A piece of a snapshot.
@@ -183,6 +240,10 @@ impl<'a> From<&'a PeerMessage> for MessageForm<'a> {
                 },
             },
             PeerMessage::Placement(message) => MessageForm::Placement(message.into()),
+            PeerMessage::Beats(Beats { boot, beats }) => MessageForm::Beats {
+                boot: *boot,
+                beats: beats.iter().map(BeatForm::from).collect(),
+            },
         }
     }
 }
@@ -277,6 +338,13 @@ impl ArchivedMessageForm<'_> {
                 },
             },
             Form::Placement(message) => PeerMessage::Placement(message.get(source)?),
+            Form::Beats { boot, beats } => {
+                let beats = beats.iter().map(|beat| beat.get(source));
+                PeerMessage::Beats(Beats {
+                    boot: boot.to_native(),
+                    beats: beats.collect::<Result<_, _>>()?,
+                })
+            }
         })
     }
 }
@@ -301,6 +369,22 @@ pub fn weight(message: &PeerMessage) -> usize {
             ..
         } => 512 + bytes.len(),
         PeerMessage::Placement(message) => 256 + placement::weight(message),
+        PeerMessage::Beats(Beats { beats, .. }) => {
+            let contexts = beats.iter().map(|beat| beat.context.len()).sum::<usize>();
+            512 + beats.len() * 80 + contexts
+        }
         _ => 512,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_beats_are_numbered_by_their_places() {
+        for (place, kind) in KINDS.iter().enumerate() {
+            assert_eq!(*kind as usize, place);
+        }
     }
 }
