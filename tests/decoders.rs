@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use coracle::placement::errands::{Cause, Outcome};
-use coracle::placement::message::{NodeInfo, Operator, RegionStats, StoreStats, Verdict};
+use coracle::placement::message::{
+    NodeInfo, Operator, RegionInfo, RegionStats, Regions, Source, StoreStats, Verdict,
+};
 use coracle::placement::overview::{Ended, Going, StoreSight};
 use coracle::placement::{self, Options, Overview};
 use coracle::shard::entry::{self, Gathered, Said};
@@ -445,7 +447,24 @@ fn placement_messages() -> Vec<placement::Message> {
             start: Vec::new(),
             count: 10,
         },
-        Message::Regions(vec![(region.clone(), Some(peer)), (region, None)]),
+        Message::ListKnown {
+            start: b"\x01m".to_vec(),
+            count: 7,
+        },
+        Message::Regions(Regions {
+            told: vec![
+                RegionInfo::of(region.clone(), Some(peer)),
+                RegionInfo::of(region.clone(), None),
+            ],
+            by: Source::Placement,
+        }),
+        Message::Regions(Regions {
+            told: vec![RegionInfo::of(region, None)],
+            by: Source::Table {
+                store: StoreId(5),
+                age_ms: Some(17),
+            },
+        }),
         Message::NotPlacement {
             hint: Some(StoreId(3)),
         },
@@ -1009,7 +1028,7 @@ fn text_protocols_bear_anything() {
             assert!(out.len() <= 16 << 10);
             if let Told::Plan(mut plan) = told {
                 plans += 1;
-                plan.bound(b"\x01z");
+                plan.bound(|_| b"\x01z".to_vec());
                 let response = responses().swap_remove(chance.below(20) as usize);
                 let asked = plan.ask(|body| format!("{body:?}"));
                 assert!(asked.is_some(), "a plan asks something");

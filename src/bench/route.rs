@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::words::USER;
+use crate::placement::message::RegionInfo;
 use crate::placement::{Message, NodeInfo};
 use crate::runtime::address::Address;
 use crate::runtime::caller::{CallError, Caller};
 use crate::runtime::failure::{Exit, Failure};
 use crate::shard::ids::StoreId;
-use crate::shard::region::{PeerInfo, Region, Role};
+use crate::shard::region::{Region, Role};
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -110,7 +111,7 @@ pub fn greet(nodes: &[Address]) -> Result<(), Failure> {
 /// All nodes and regions, as one node tells of them.
 struct Picture {
     nodes: Vec<NodeInfo>,
-    regions: Vec<(Region, Option<PeerInfo>)>,
+    regions: Vec<RegionInfo>,
 }
 
 impl Picture {
@@ -137,8 +138,9 @@ impl Picture {
             let Message::Regions(some) = caller.ask_placement(&question)? else {
                 return Err(strange());
             };
-            let limit = some.last().map(|(region, _)| region.range.limit.clone());
-            regions.extend(some);
+            let last = some.told.last();
+            let limit = last.map(|told| told.region.range.limit.clone());
+            regions.extend(some.told);
             match limit {
                 Some(limit) if !limit.is_empty() => start = limit,
                 _ => return Ok(Picture { nodes, regions }),
@@ -151,7 +153,7 @@ impl Picture {
             region.peers.len() >= replicas
                 && region.peers.iter().all(|peer| peer.role == Role::Voter)
         };
-        !self.regions.is_empty() && self.regions.iter().all(|(region, _)| has_all(region))
+        !self.regions.is_empty() && self.regions.iter().all(|told| has_all(&told.region))
     }
 
     fn routes(&self) -> Result<Routes, String> {
@@ -173,7 +175,7 @@ impl Picture {
         };
         let mut routes = Routes::anywhere(Vec::new());
         routes.replicas = usize::MAX;
-        for (region, leader) in &self.regions {
+        for RegionInfo { region, leader, .. } in &self.regions {
             let limit = &region.range.limit;
             if !limit.is_empty() && limit.as_slice() <= [USER].as_slice() {
                 continue;

@@ -13,6 +13,7 @@ mod cas;
 mod cluster;
 mod config;
 mod del;
+mod del_range;
 mod dump;
 mod get;
 mod incr;
@@ -45,6 +46,8 @@ pub enum Command {
     Put(put::Put),
     /// Delete keys
     Del(del::Del),
+    /// Delete all keys of a range
+    DelRange(del_range::DelRange),
     /// Print keys and values in order
     Scan(scan::Scan),
     /// Set or delete a key if it is as expected
@@ -78,6 +81,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Get(get) => get::run(get),
         Command::Put(put) => put::run(put),
         Command::Del(del) => del::run(del),
+        Command::DelRange(del) => del_range::run(del),
         Command::Scan(scan) => scan::run(scan),
         Command::Cas(cas) => cas::run(cas),
         Command::Incr(incr) => incr::run(incr),

@@ -1,30 +1,22 @@
 //! `coracle scan`: keys and values in order, over as many regions as they lie in.
 
 use std::ffi::OsString;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Map, Value};
 
+use crate::cli::Failure;
 use crate::cli::number::whole;
 use crate::cli::octets::{self, behind, plain, put, shown, stored, typed};
 use crate::cli::target::{Target, failed, strange};
-use crate::cli::{Exit, Failure};
-use crate::placement::Message;
-use crate::runtime::caller::{CallError, Caller};
-use crate::shard::region::Region;
+use crate::runtime::caller::Caller;
 use crate::shard::request::{Answer, Body, Freshness};
 
 /// Pairs that are asked for at once.
-const PAGE: usize = 1024;
+pub(super) const PAGE: usize = 1024;
 
-/// Regions that are asked for at once.
-const REGIONS: u32 = 256;
-
-/// The pause before a region that has changed is looked up again.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Prints keys and values in order. Each page of a region is as of one moment, not the whole.
+/// Prints keys and values in order. What comes from one region at once is as of one
+/// moment, not the whole.
 #[derive(Args)]
 #[command(after_help = octets::HELP, after_long_help = format!("Examples:\n  coracle scan\n  coracle scan a b --count 10\n  coracle scan --prefix user: --reverse\n  coracle scan --keys --json\n\n{}", octets::HELP))]
 pub struct Scan {
@@ -56,14 +48,7 @@ pub struct Scan {
 /// Reads page by page.
 pub(super) fn run(scan: Scan) -> Result<(), Failure> {
     let (start, limit) = scan.range()?;
-    let mut walk = Walk {
-        caller: scan.target.connect()?,
-        start,
-        limit,
-        reverse: scan.reverse,
-        ahead: Vec::new(),
-        patience: scan.target.patience(),
-    };
+    let mut walk = Walk::new(scan.target.connect()?, start, limit, scan.reverse);
     let mut out = scan.target.output();
     let mut left = scan.count.unwrap_or(u64::MAX);
     while left > 0 && !out.is_over() {
@@ -116,122 +101,52 @@ impl Scan {
     }
 }
 
-/// What is still to be read, and from which regions.
-struct Walk {
+/// What is still to be read. The node that is asked looks into as many regions as that takes.
+pub(super) struct Walk {
     caller: Caller,
     start: Vec<u8>,
     limit: Vec<u8>,
     reverse: bool,
-    /// Regions ahead, the next one last.
-    ahead: Vec<Region>,
-    patience: Duration,
+    over: bool,
 }
 
 impl Walk {
-    /// The next page of some region; none: all is read.
-    fn page(&mut self, count: usize) -> Result<Option<Vec<(bytes::Bytes, bytes::Bytes)>>, Failure> {
-        let begun = Instant::now();
-        while self.start < self.limit {
-            let region = match self.ahead.last() {
-                Some(region) if self.is_next(region) => region.clone(),
-                _ if begun.elapsed() >= self.patience => {
-                    let why = format!("nobody tells where key '{}' is", shown(plain(&self.start)));
-                    return Err(Failure::new(Exit::Failed, why));
-                }
-                stale => {
-                    if stale.is_some() {
-                        std::thread::sleep(PAUSE);
-                    }
-                    self.ahead.clear();
-                    self.look_ahead()?;
-                    continue;
-                }
-            };
-            let start = self.start.clone().max(region.range.start.clone());
-            let limit = match region.range.limit.is_empty() {
-                true => self.limit.clone(),
-                false => self.limit.clone().min(region.range.limit.clone()),
-            };
-            let body = Body::Scan {
-                start: &start,
-                limit: &limit,
-                count,
-                reverse: self.reverse,
-                freshness: Freshness::Linearizable,
-            };
-            let named = Some((region.id, region.epoch));
-            let (pairs, more) = match self.caller.ask_region(named, &body) {
-                Ok(Answer::Pairs { pairs, more }) => (pairs, more),
-                Ok(other) => return Err(strange(&other)),
-                Err(CallError::Refused { error, .. })
-                    if crate::runtime::serve::is_elsewhere(&error)
-                        && begun.elapsed() < self.patience =>
-                {
-                    self.ahead.clear();
-                    std::thread::sleep(PAUSE);
-                    continue;
-                }
-                Err(error) => return Err(failed(error)),
-            };
-            let last = pairs.last().map(|(key, _)| key.to_vec());
-            match (more, last, self.reverse) {
-                (true, Some(last), false) => self.start = [&last[..], b"\0"].concat(),
-                (true, Some(last), true) => self.limit = last,
-                (_, _, false) => {
-                    self.start = limit;
-                    self.ahead.pop();
-                }
-                (_, _, true) => {
-                    self.limit = start;
-                    self.ahead.pop();
-                }
-            }
-            return Ok(Some(pairs));
-        }
-        Ok(None)
-    }
-
-    /// Whether the region holds what is to be read next.
-    fn is_next(&self, region: &Region) -> bool {
-        let range = &region.range;
-        match self.reverse {
-            false => range.contains(&self.start),
-            true => {
-                range.start < self.limit && (range.limit.is_empty() || self.limit <= range.limit)
-            }
+    /// All of a range.
+    pub fn new(caller: Caller, start: Vec<u8>, limit: Vec<u8>, reverse: bool) -> Walk {
+        Walk {
+            caller,
+            start,
+            limit,
+            reverse,
+            over: false,
         }
     }
 
-    /// Finds the regions from where the scan stands: some of them forwards, all of them backwards.
-    fn look_ahead(&mut self) -> Result<(), Failure> {
-        let mut from = self.start.clone();
-        loop {
-            let question = Message::ListRegions {
-                start: from.clone(),
-                count: REGIONS,
-            };
-            let regions = match self.caller.ask_placement(&question).map_err(failed)? {
-                Message::Regions(regions) => regions,
-                other => return Err(strange(&other)),
-            };
-            let end = regions.last().map(|(region, _)| region.range.limit.clone());
-            let wanted = regions.into_iter().map(|(region, _)| region);
-            self.ahead
-                .extend(wanted.filter(|region| region.range.start < self.limit));
-            match end {
-                Some(end) if self.reverse && !end.is_empty() && end < self.limit && end > from => {
-                    from = end;
-                }
-                _ => break,
-            }
+    /// The next page; none: all is read.
+    pub fn page(
+        &mut self,
+        count: usize,
+    ) -> Result<Option<Vec<(bytes::Bytes, bytes::Bytes)>>, Failure> {
+        if self.over || self.start >= self.limit {
+            return Ok(None);
         }
-        if self.ahead.is_empty() {
-            // Placement does not know all regions yet, as just after its start.
-            std::thread::sleep(PAUSE);
+        let body = Body::Scan {
+            start: &self.start,
+            limit: &self.limit,
+            count,
+            reverse: self.reverse,
+            freshness: Freshness::Linearizable,
+        };
+        let answer = self.caller.ask(&body).map_err(failed)?;
+        let Answer::Pairs { pairs, more } = answer else {
+            return Err(strange(&answer));
+        };
+        match (pairs.last(), self.reverse) {
+            (Some((last, _)), false) => self.start = [last, &b"\0"[..]].concat(),
+            (Some((last, _)), true) => self.limit = last.to_vec(),
+            (None, _) => {}
         }
-        if !self.reverse {
-            self.ahead.reverse();
-        }
-        Ok(())
+        self.over = !more || pairs.is_empty();
+        Ok(Some(pairs))
     }
 }

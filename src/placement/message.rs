@@ -98,12 +98,19 @@ pub enum Message {
         /// At most so many.
         count: u32,
     },
+    /// Which regions does the shard that is asked know of, from this stored key on? Answered by any of them, at once.
+    ListKnown {
+        /// The key.
+        start: Vec<u8>,
+        /// At most so many.
+        count: u32,
+    },
     /// Which nodes are there?
     ListNodes,
     /// All nodes, and the version of the list.
     Nodes(u64, Vec<NodeInfo>),
-    /// Regions in the order of their keys, with their leaders as far as known.
-    Regions(Vec<(Region, Option<PeerInfo>)>),
+    /// Regions in the order of their keys, as far as whoever tells of them knows.
+    Regions(Regions),
     /// A node should stand otherwise to the cluster. Answered by all nodes, or by why not.
     Stand {
         /// The node.
@@ -162,6 +169,55 @@ pub enum Message {
         /// Who leads it, as far as known.
         hint: Option<StoreId>,
     },
+}
+
+impl Message {
+    /// Whether it asks for regions: whoever is asked may know some.
+    pub fn is_for_regions(&self) -> bool {
+        matches!(
+            self,
+            Message::LocateRegion { .. } | Message::ListRegions { .. } | Message::ListKnown { .. }
+        )
+    }
+}
+
+/// Regions, and who tells of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regions {
+    /// In the order of their keys. Where one does not begin where the last one ends, something is not known.
+    pub told: Vec<RegionInfo>,
+    /// Who says so.
+    pub by: Source,
+}
+
+/// Who tells of regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Placement, to which leaders tell of every change.
+    Placement,
+    /// A shard, from its own table: of what it does not hold itself it has only heard.
+    Table {
+        /// The shard.
+        store: StoreId,
+        /// How long ago it last read all of it from placement, in milliseconds; none: not since it started.
+        age_ms: Option<u64>,
+    },
+}
+
+/// A region, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionInfo {
+    /// The region.
+    pub region: Region,
+    /// Who leads it, as far as known.
+    pub leader: Option<PeerInfo>,
+}
+
+impl RegionInfo {
+    /// A region of which nothing more is known.
+    pub fn of(region: Region, leader: Option<PeerInfo>) -> RegionInfo {
+        RegionInfo { region, leader }
+    }
 }
 
 /// A process that belongs to the cluster, and where it is reached.

@@ -11,7 +11,7 @@ use super::copies::Copies;
 use super::direct::Move;
 use super::errands::Errands;
 use super::join::join;
-use super::message::{Message, Verdict};
+use super::message::{Message, RegionInfo, Regions, Source, Verdict};
 use super::options::Options;
 use super::spread::{Place, places};
 use super::standing::{Standing, stand};
@@ -310,8 +310,11 @@ impl Placement {
     fn list(&self, start: &[u8], count: u32) -> Message {
         let regions = self.state.regions.from_key(start);
         let regions = regions.take(count.min(LIST_MAX) as usize);
-        let with_leader = |r: &Region| (r.clone(), self.state.regions.leader(r.id));
-        Message::Regions(regions.map(with_leader).collect())
+        let told = |r: &Region| RegionInfo::of(r.clone(), self.state.regions.leader(r.id));
+        Message::Regions(Regions {
+            told: regions.map(told).collect(),
+            by: Source::Placement,
+        })
     }
 }
 

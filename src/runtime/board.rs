@@ -70,6 +70,7 @@ metrics! {
     WAITING "gauge" "coracle_requests_under_way" "Requests that are not answered yet";
     TURNS "summary" "coracle_turn_seconds" "How long one turn of the loop took";
     FORWARDED "counter" "coracle_requests_forwarded_total" "Requests handed on to the shard that leads their region";
+    MISLED "counter" "coracle_requests_misled_total" "Attempts that went to another shard and could not be done there, by what they were told";
     CONNECTIONS "gauge" "coracle_connections" "Open connections of clients and peers";
     ACCEPTED "counter" "coracle_connections_accepted_total" "Connections accepted";
     CUT_OFF "counter" "coracle_connections_cut_off_total" "Connections cut off: too many, broken protocol, or not reading";
@@ -235,6 +236,10 @@ fn samples(driver: &Driver) -> Vec<Sample> {
         let failed = figures.errors[number].get();
         if failed > 0 {
             add(&ERRORS, format!(",error=\"{name}\""), failed as f64);
+        }
+        let misled = figures.misled[number].get();
+        if misled > 0 {
+            add(&MISLED, format!(",error=\"{name}\""), misled as f64);
         }
     }
     add(&WAITING, plain(), driver.requests_under_way() as f64);

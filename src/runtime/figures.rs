@@ -20,6 +20,8 @@ pub struct Figures {
     pub turns: RefCell<Histogram<u64>>,
     /// Requests that were answered with an error, by its number.
     pub errors: [Cell<u64>; 16],
+    /// Attempts that went to another shard and could not be done there, by the number of the error that said so.
+    pub misled: [Cell<u64>; 16],
     /// Connections that were accepted.
     pub accepted: Cell<u64>,
     /// Connections that were cut off: they broke the protocol, did not read, or were too many.
@@ -49,6 +51,7 @@ impl Default for Figures {
             reads: histogram(),
             turns: histogram(),
             errors: Default::default(),
+            misled: Default::default(),
             accepted: Cell::new(0),
             cut_off: Cell::new(0),
             forwarded: Cell::new(0),

@@ -19,7 +19,7 @@ use super::driver::{Driver, Process, Station};
 use super::failure::{Exit, Failure};
 use super::listen::Doors;
 use super::open::open;
-use super::{ring, socket, turn};
+use super::{ring, route, socket, turn};
 use crate::placement::{self, Message, NodeInfo};
 use crate::shard::door::Input;
 use crate::shard::ids::Edition;
@@ -164,6 +164,7 @@ async fn serve(start: Start) -> Result<(), Failure> {
     glommio::spawn_local(pass_time(driver.clone())).detach();
     glommio::spawn_local(board::keep(driver.clone())).detach();
     glommio::spawn_local(client::close_idle(driver.clone())).detach();
+    glommio::spawn_local(route::keep(driver.clone())).detach();
     glommio::spawn_local(watch_space(driver.clone(), directory)).detach();
     driver.learn_nodes(&start.nodes);
     driver.handle(Input::Nodes(start.nodes));

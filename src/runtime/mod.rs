@@ -4,6 +4,7 @@ pub mod address; // where a node is reached
 pub mod bell; // what wakes the turn loop
 pub mod board; // what all shards say of themselves
 pub mod caller; // our own protocol, blocking
+pub mod chart; // where regions are that this shard does not hold
 pub mod client; // connections that come in
 pub mod clock; // the clocks of the machine
 pub mod config; // what may be set
@@ -33,5 +34,6 @@ pub mod ring; // sockets and log writes on a ring of our own
 pub mod route; // where the leader of a key's region is
 pub mod serve; // a request that is to be done wherever it belongs
 pub mod socket; // what a socket is asked without waiting
+pub mod spread; // a request over several regions
 pub mod telling; // what is told on standard error
 pub mod turn; // the loop

@@ -10,8 +10,9 @@ use super::connection::{Connection, Input};
 use super::driver::{Driver, Owner};
 use super::figures::count;
 use super::serve;
+use crate::placement::Message;
 use crate::shard::error::Error;
-use crate::shard::request::Response;
+use crate::shard::request::{Answer, Body, Request, Response};
 use crate::shard::time::Time;
 use crate::wire::native::ask::Asked;
 use crate::wire::native::greet::{HELLO_BYTES, Welcome};
@@ -96,9 +97,14 @@ impl NativeTalk {
                         tag: asked.ask.id,
                     };
                     let mut owner = Some(owner);
-                    let taken = asked.request(|request| {
-                        if let Some(owner) = owner.take() {
-                            driver.request_at(now, owner, request);
+                    let taken = asked.request(|request| match (request.body, owner.take()) {
+                        (_, None) => {}
+                        (Body::Placement(Message::ListKnown { start, count }), Some(owner)) => {
+                            let known = Message::Regions(driver.table(start, *count));
+                            owner.answer_later(driver, Ok(Answer::Placement(known)));
+                        }
+                        (body, Some(owner)) => {
+                            driver.request_at(now, owner, Request { body, ..request });
                         }
                     });
                     if let Err(error) = taken {

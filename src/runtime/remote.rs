@@ -183,7 +183,7 @@ impl Remote {
 }
 
 /// Nobody could be asked: whoever asked may try elsewhere, or later.
-fn nobody() -> Error {
+pub fn nobody() -> Error {
     Error::NotLeader {
         region: RegionId(0),
         leader: None,

@@ -16,7 +16,7 @@ use glommio::timer::Timer;
 
 use super::connection::{Connection, Input};
 use super::driver::{Driver, Owner};
-use super::route::Next;
+use super::route::{Next, Wanted};
 use super::serve::is_elsewhere;
 use crate::shard::error::Error;
 use crate::shard::ids::StoreId;
@@ -82,25 +82,14 @@ struct Slot {
 }
 
 impl Slot {
-    /// The request among those of the last time that asked for a place.
-    fn group_of(&self, place: Option<&u32>) -> usize {
-        let holds = |group: &Vec<u32>| place.is_some_and(|place| group.contains(place));
-        self.groups.iter().position(holds).unwrap_or(0)
-    }
-
     /// Where the request went that asked for a place the last time.
     fn store_of(&self, place: Option<&u32>) -> Option<StoreId> {
-        match self.groups.is_empty() {
-            true => self.store,
-            false => self.stores.get(self.group_of(place)).copied().flatten(),
+        if self.groups.is_empty() {
+            return self.store;
         }
-    }
-
-    /// What went wrong with it, if that did.
-    fn error_of(&self, place: Option<&u32>) -> Option<&Error> {
-        let group = self.group_of(place);
-        let failed = self.failed.iter().find(|(failed, _)| *failed == group);
-        failed.map(|(_, error)| error)
+        let mut groups = self.groups.iter().zip(&self.stores);
+        let found = groups.find(|(group, _)| place.is_some_and(|place| group.contains(place)));
+        found.and_then(|(_, store)| *store)
     }
 }
 
@@ -301,7 +290,7 @@ impl RespTalk {
                     is_over: false,
                     plan: Plan::nothing(),
                 };
-                slot.groups = groups(driver, &plan);
+                slot.groups = groups(driver, &mut plan);
                 slot.stores = vec![None; slot.groups.len()];
                 ask(driver, connection, &mut plan, &mut slot, number, now);
                 slot.plan = plan.park();
@@ -372,7 +361,7 @@ impl RespTalk {
                 Step::Again => {
                     // What comes next goes to where the answer came from.
                     let mut plan = std::mem::replace(&mut slot.plan, Plan::nothing());
-                    let groups = groups(driver, &plan);
+                    let groups = groups(driver, &mut plan);
                     let before = groups.iter().map(|group| slot.store_of(group.first()));
                     slot.stores = before.collect();
                     slot.groups = groups;
@@ -461,24 +450,31 @@ impl RespTalk {
             if slot.failed.is_empty() || slot.open > 0 {
                 continue;
             }
-            // What has several parts has kept its bytes, and knows which of them are done.
+            // What has several parts, or goes through a range, has kept its bytes, and knows how far it is.
             let mut parser = Parser::new();
-            let mut plan = match slot.plan.is_single() {
-                true => {
+            let keeps = !slot.plan.is_single() || slot.plan.has_range();
+            let mut plan = match keeps {
+                false => {
                     let bytes = input.at(slot.from, slot.to);
                     again(&mut self.session, driver, &mut parser, bytes)
                 }
-                false => std::mem::replace(&mut slot.plan, Plan::nothing()),
+                true => std::mem::replace(&mut slot.plan, Plan::nothing()),
             };
-            let groups = groups(driver, &plan);
-            let Some((store, stores)) = stores(driver, &plan, slot, &groups, has_waited) else {
-                if !plan.is_single() {
+            let Some(places) = next_places(driver, &plan, slot, has_waited) else {
+                if keeps {
                     slot.plan = plan.park();
                 }
                 later = true;
                 // Those behind it must not overtake it.
                 break;
             };
+            let groups = groups(driver, &mut plan);
+            let to = |place: Option<&u32>| match places.of(place) {
+                Some(next) => next,
+                None => slot.store_of(place),
+            };
+            let store = to(None);
+            let stores = groups.iter().map(|group| to(group.first())).collect();
             slot.failed.clear();
             (slot.groups, slot.store, slot.stores) = (groups, store, stores);
             ask(driver, connection, &mut plan, slot, number, now);
@@ -572,46 +568,57 @@ fn again<'i>(
 }
 
 /// The places that go together into one request; none where there is one part.
-fn groups(driver: &Driver, plan: &Plan<'_>) -> Vec<Vec<u32>> {
+fn groups(driver: &Driver, plan: &mut Plan<'_>) -> Vec<Vec<u32>> {
+    if plan.has_range() {
+        plan.bound(|key| driver.region_limit(key));
+    }
     match plan.is_single() {
         true => Vec::new(),
         false => plan.split(|key| driver.region_number(key)),
     }
 }
 
-/// Where each request goes after what went wrong; none if nobody knows yet.
-fn stores(
+/// Where each request goes that went wrong; none if nobody knows yet.
+fn next_places(
     driver: &Rc<Driver>,
     plan: &Plan<'_>,
     slot: &Slot,
-    groups: &[Vec<u32>],
     has_waited: bool,
-) -> Option<(Option<StoreId>, Vec<Option<StoreId>>)> {
+) -> Option<NextPlaces> {
     let me = driver.station.store;
-    let next = |error: Option<&Error>, key: &[u8], store: Option<StoreId>| match error {
-        None => Some(store),
-        Some(error) => match driver.next_place(error, key, store.unwrap_or(me)) {
-            Next::Here => Some(None),
-            Next::There(store) => Some(Some(store)),
-            Next::Later if has_waited => Some(None),
-            Next::Later => None,
-        },
-    };
-    if groups.is_empty() {
-        let store = next(slot.error_of(None), plan.key(), slot.store_of(None))?;
-        return Some((store, Vec::new()));
+    let mut nexts = Vec::with_capacity(slot.failed.len());
+    for (group, error) in &slot.failed {
+        let group = slot.groups.get(*group).cloned().unwrap_or_default();
+        let key = group
+            .first()
+            .and_then(|place| plan.keys().nth(*place as usize));
+        let key = key.unwrap_or_else(|| plan.key());
+        let asked = slot.store_of(group.first()).unwrap_or(me);
+        let next = match driver.next_place(error, Wanted::Key(key), asked) {
+            Next::Here => None,
+            // Where regions have changed, keys may lie in several, whose ways were just learned.
+            Next::There(_) if matches!(error, Error::EpochNotMatch { .. }) => None,
+            Next::There(store) => Some(store),
+            Next::Later if has_waited => None,
+            Next::Later => return None,
+        };
+        nexts.push((group, next));
     }
-    let of_group = |group: &Vec<u32>| {
-        let place = group.first();
-        let key = place.and_then(|place| plan.keys().nth(*place as usize));
-        next(
-            slot.error_of(place),
-            key.unwrap_or_default(),
-            slot.store_of(place),
-        )
-    };
-    let stores: Option<Vec<_>> = groups.iter().map(of_group).collect();
-    Some((None, stores?))
+    Some(NextPlaces(nexts))
+}
+
+/// Where parts go that are asked for again, by their places; all of them, where there are no places.
+struct NextPlaces(Vec<(Vec<u32>, Option<StoreId>)>);
+
+impl NextPlaces {
+    fn of(&self, place: Option<&u32>) -> Option<Option<StoreId>> {
+        let mut nexts = self.0.iter();
+        let found = nexts.find(|(group, _)| match place {
+            Some(place) => group.is_empty() || group.contains(place),
+            None => group.is_empty(),
+        });
+        found.map(|(_, next)| *next)
+    }
 }
 
 /// Asks for what comes next, where the slot says.
@@ -623,15 +630,18 @@ fn ask(
     number: u64,
     now: Time,
 ) {
-    if plan.has_range() {
-        plan.bound(&driver.region_limit(plan.key()));
-    }
+    // What may lie in several regions names the one that it was cut for: whoever knows better says so.
+    let is_cut = plan.has_range() || slot.groups.len() > 1;
     let send = |group: usize, store: Option<StoreId>, body: Body<'_>| {
         let owner = Owner::Connection {
             connection: connection.clone(),
             tag: number << GROUP_BITS | group as u64,
         };
-        let request = Request { region: None, body };
+        let region = match is_cut {
+            true => driver.region_named(body.key()),
+            false => None,
+        };
+        let request = Request { region, body };
         match store {
             None => driver.request_at(now, owner, request),
             Some(store) => driver.forward(store, owner, &request),

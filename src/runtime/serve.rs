@@ -7,15 +7,15 @@ use bytes::Bytes;
 use glommio::timer::Timer;
 
 use super::driver::{Driver, Owner, Reply};
-use super::route::Next;
-use crate::placement::Message;
+use super::route::{Next, Wanted};
+use super::spread::{self, Kind};
 use crate::shard::error::Error;
-use crate::shard::ids::{RegionId, StoreId};
-use crate::shard::request::{Answer, Body, Response};
+use crate::shard::ids::StoreId;
+use crate::shard::request::{Body, Response};
 use crate::wire::native::ask::Asked;
 
 /// What is tried again waits so long.
-const RETRY_AFTER: Duration = Duration::from_millis(10);
+pub const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Where the next attempt goes.
 enum To {
@@ -45,6 +45,12 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
         Err(error) => return Err(Error::BadRequest(error.0)),
     };
     let until = driver.clock.mono() + driver.config.client.timeout_ms * 1_000_000;
+    match asked.request(|request| spread::kind(&request)) {
+        Ok(None) => {}
+        Ok(Some(Kind::Parts(count))) => return spread::parts(driver, frame, count, until).await,
+        Ok(Some(Kind::Range(range))) => return spread::scan(driver, range, until).await,
+        Err(error) => return Err(Error::BadRequest(error.0)),
+    }
     let is_named = asked.ask.region.is_some();
     let mut to = To::Here;
     loop {
@@ -69,6 +75,7 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
             return Err(Error::BadRequest(error.0));
         }
         let response = match question {
+            Some(message) if message.is_for_regions() => driver.list_regions(&message).await,
             Some(message) => driver.ask_placement(&message).await,
             None => reply.wait().await,
         };
@@ -80,15 +87,19 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
         if is_named && matches!(error, Error::EpochNotMatch { .. }) {
             return Err(error);
         }
-        let next = match (&error, region) {
-            (Error::RegionNotFound(_), Some(region)) => find_region(driver, region).await,
-            _ => {
-                let asked = match to {
-                    To::Here => driver.station.store,
-                    To::There(store) => store,
-                };
-                driver.next_place(&error, &key, asked)
+        let asked = match to {
+            To::Here => driver.station.store,
+            To::There(store) => store,
+        };
+        let wanted = match region {
+            Some(region) => Wanted::Region(region),
+            None => Wanted::Key(&key),
+        };
+        let next = match (driver.next_place(&error, wanted, asked), region) {
+            (Next::Later, Some(region)) if matches!(error, Error::RegionNotFound(_)) => {
+                driver.find_region(region).await
             }
+            (next, _) => next,
         };
         to = match next {
             Next::Here => To::Here,
@@ -98,27 +109,5 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
                 To::Here
             }
         };
-    }
-}
-
-/// Who leads a region that is known by its number alone.
-async fn find_region(driver: &Rc<Driver>, wanted: RegionId) -> Next {
-    let mut start = Vec::new();
-    loop {
-        let question = Message::ListRegions { start, count: 256 };
-        let Ok(Answer::Placement(Message::Regions(regions))) =
-            driver.ask_placement(&question).await
-        else {
-            return Next::Later;
-        };
-        let found = regions.iter().find(|(region, _)| region.id == wanted);
-        if let Some((region, leader)) = found {
-            let peer = leader.or(region.peers.first().copied());
-            return peer.map_or(Next::Later, |peer| Next::There(peer.store));
-        }
-        match regions.last() {
-            Some((last, _)) if !last.range.limit.is_empty() => start = last.range.limit.clone(),
-            _ => return Next::Later,
-        }
     }
 }

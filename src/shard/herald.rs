@@ -140,7 +140,7 @@ impl Shard {
 
     /// Whom to ask: the believed one, the leader of region 1 as its peer here knows it, or all stores
     /// that are known in turn.
-    fn placement_store(&self) -> Option<StoreId> {
+    pub fn placement_store(&self) -> Option<StoreId> {
         let herald = &self.herald;
         if herald.believed.is_some() {
             return herald.believed;

@@ -5,12 +5,13 @@ use rkyv::{Archive, Serialize};
 
 use crate::placement::Standing;
 use crate::placement::codec::NODE_PARTS_MAX;
-use crate::placement::message::{Message, NodeInfo, Operator, RegionStats, StoreStats, Verdict};
+use crate::placement::message::{
+    Message, NodeInfo, Operator, RegionInfo, RegionStats, Regions, Source, StoreStats, Verdict,
+};
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
 use crate::wire::form::{
-    ArchivedText, EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Source, Text,
-    peer_changes,
+    self, ArchivedText, EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Text, peer_changes,
 };
 use crate::wire::overview::OverviewForm;
 
@@ -71,7 +72,7 @@ pub(crate) enum PlacementForm<'a> {
         start: Octets<'a>,
         count: u32,
     },
-    Regions(Vec<(RegionForm<'a>, Option<PeerForm>)>),
+    Regions(RegionsForm<'a>),
     NotPlacement {
         hint: Option<u64>,
     },
@@ -105,6 +106,24 @@ pub(crate) enum PlacementForm<'a> {
     },
     ShowPlacement,
     Overview(Box<OverviewForm<'a>>),
+    ListKnown {
+        start: Octets<'a>,
+        count: u32,
+    },
+}
+
+/// Regions, and who tells of them: a store, and how long ago it had them all, or nobody but placement.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) struct RegionsForm<'a> {
+    told: Vec<RegionInfoForm<'a>>,
+    table: Option<(u64, Option<u64>)>,
+}
+
+/// A region, and what is known of it.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) struct RegionInfoForm<'a> {
+    region: RegionForm<'a>,
+    leader: Option<PeerForm>,
 }
 
 /// A process, and where it is reached.
@@ -267,12 +286,11 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
                 start: Octets(start),
                 count: *count,
             },
-            Message::Regions(regions) => PlacementForm::Regions(
-                regions
-                    .iter()
-                    .map(|(region, leader)| (region.into(), leader.as_ref().map(PeerForm::from)))
-                    .collect(),
-            ),
+            Message::ListKnown { start, count } => PlacementForm::ListKnown {
+                start: Octets(start),
+                count: *count,
+            },
+            Message::Regions(regions) => PlacementForm::Regions(regions.into()),
             Message::NotPlacement { hint } => PlacementForm::NotPlacement {
                 hint: hint.map(|store| store.0),
             },
@@ -310,7 +328,7 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
 
 impl ArchivedPlacementForm<'_> {
     /// The message.
-    pub fn get(&self, source: &Source<'_>) -> Result<Message, Malformed> {
+    pub fn get(&self, source: &form::Source<'_>) -> Result<Message, Malformed> {
         use ArchivedPlacementForm as Form;
         Ok(match self {
             Form::Join {
@@ -403,15 +421,11 @@ impl ArchivedPlacementForm<'_> {
                 start: source.key(start)?,
                 count: count.to_native(),
             },
-            Form::Regions(regions) => Message::Regions(
-                regions
-                    .iter()
-                    .map(|pair| {
-                        let leader = pair.1.as_ref().map(|leader| leader.get()).transpose()?;
-                        Ok((pair.0.get(source)?, leader))
-                    })
-                    .collect::<Result<_, Malformed>>()?,
-            ),
+            Form::ListKnown { start, count } => Message::ListKnown {
+                start: source.key(start)?,
+                count: count.to_native(),
+            },
+            Form::Regions(regions) => Message::Regions(regions.get(source)?),
             Form::NotPlacement { hint } => Message::NotPlacement {
                 hint: hint.as_ref().map(|store| StoreId(store.to_native())),
             },
@@ -441,6 +455,46 @@ impl ArchivedPlacementForm<'_> {
             Form::Paused { paused } => Message::Paused { paused: *paused },
             Form::ShowPlacement => Message::ShowPlacement,
             Form::Overview(overview) => Message::Overview(Box::new((**overview).get()?)),
+        })
+    }
+}
+
+impl<'a> From<&'a Regions> for RegionsForm<'a> {
+    fn from(regions: &'a Regions) -> RegionsForm<'a> {
+        let told = regions.told.iter();
+        RegionsForm {
+            told: told
+                .map(|told| RegionInfoForm {
+                    region: (&told.region).into(),
+                    leader: told.leader.as_ref().map(PeerForm::from),
+                })
+                .collect(),
+            table: match regions.by {
+                Source::Placement => None,
+                Source::Table { store, age_ms } => Some((store.0, age_ms)),
+            },
+        }
+    }
+}
+
+impl ArchivedRegionsForm<'_> {
+    fn get(&self, source: &form::Source<'_>) -> Result<Regions, Malformed> {
+        let told = self.told.iter().map(|told| {
+            let leader = told.leader.as_ref();
+            Ok(RegionInfo {
+                region: told.region.get(source)?,
+                leader: leader.map(|leader| leader.get()).transpose()?,
+            })
+        });
+        Ok(Regions {
+            told: told.collect::<Result<_, Malformed>>()?,
+            by: match self.table.as_ref() {
+                None => Source::Placement,
+                Some(table) => Source::Table {
+                    store: StoreId(table.0.to_native()),
+                    age_ms: table.1.as_ref().map(|age| age.to_native()),
+                },
+            },
         })
     }
 }
@@ -567,7 +621,7 @@ impl<'a> From<&'a RegionStats> for RegionStatsForm<'a> {
 }
 
 impl ArchivedRegionStatsForm<'_> {
-    fn get(&self, source: &Source<'_>) -> Result<RegionStats, Malformed> {
+    fn get(&self, source: &form::Source<'_>) -> Result<RegionStats, Malformed> {
         Ok(RegionStats {
             region: self.region.get(source)?,
             leader: self.leader.get()?,
@@ -664,8 +718,13 @@ pub fn weight(message: &Message) -> usize {
             verdict: Verdict::Gone { region: gone },
             ..
         } => region(gone),
-        Message::LocateRegion { key } | Message::ListRegions { start: key, .. } => key.len(),
-        Message::Regions(regions) => regions.iter().map(|(held, _)| region(held) + 32).sum(),
+        Message::LocateRegion { key }
+        | Message::ListRegions { start: key, .. }
+        | Message::ListKnown { start: key, .. } => key.len(),
+        Message::Regions(regions) => {
+            let told = regions.told.iter();
+            told.map(|told| region(&told.region) + 64).sum()
+        }
         _ => 0,
     }
 }

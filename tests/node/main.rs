@@ -15,4 +15,5 @@ mod pipelines;
 mod panics;
 mod process;
 mod refusals;
+mod regions;
 mod splits;

@@ -133,7 +133,7 @@ impl<'a> Planner<'a, '_> {
                     counted: 0,
                 };
                 let freshness = self.freshness;
-                Plan::one(Part::new(self.key(b""), op), Wording::Integer, freshness)
+                Plan::one(Part::new(self.key(b""), op), Wording::Sum, freshness)
             }
             Name::FlushDb | Name::FlushAll => return self.flush(args).map(Some),
             Name::Keys => return Err("ERR KEYS is disabled: it holds up a shard; use SCAN".into()),

@@ -71,6 +71,18 @@ pub enum Op<'a> {
     Asked,
 }
 
+impl Op<'_> {
+    /// Whether it asks for a range.
+    pub fn is_range(&self) -> bool {
+        matches!(self, Op::Scan { .. }) || self.is_divisible()
+    }
+
+    /// Whether a range of it may be dealt with in pieces, in any order.
+    pub fn is_divisible(&self) -> bool {
+        matches!(self, Op::Count { .. } | Op::DeleteRange { .. })
+    }
+}
+
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -306,6 +318,49 @@ impl<'a> Part<'a> {
         {
             let cuts = !region_limit.is_empty() && (limit.is_empty() || region_limit < &limit[..]);
             *bound = cuts.then(|| region_limit.to_vec());
+        }
+    }
+
+    /// What lies behind its bound, if that may be dealt with apart.
+    pub fn rest(&self) -> Option<Part<'a>> {
+        let (key, op) = match &self.op {
+            Op::Count {
+                limit,
+                bound: Some(bound),
+                ..
+            } => {
+                let op = Op::Count {
+                    limit: limit.clone(),
+                    bound: None,
+                    counted: 0,
+                };
+                (bound, op)
+            }
+            Op::DeleteRange {
+                limit,
+                bound: Some(bound),
+            } => {
+                let op = Op::DeleteRange {
+                    limit: limit.clone(),
+                    bound: None,
+                };
+                (bound, op)
+            }
+            _ => return None,
+        };
+        Some(Part {
+            key: Cow::Owned(key.clone()),
+            op,
+            stage: Stage::Open,
+        })
+    }
+
+    /// What lies behind its bound is somebody else's.
+    pub fn end_at_bound(&mut self) {
+        if let Op::Count { limit, bound, .. } | Op::DeleteRange { limit, bound } = &mut self.op
+            && let Some(bound) = bound.take()
+        {
+            *limit = bound;
         }
     }
 

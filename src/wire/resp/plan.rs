@@ -38,6 +38,12 @@ const COUNTED_AT_ONCE: usize = 1000;
 /// The values that a plan gathers are together no longer.
 const BYTES_HELD_MAX: usize = 64 << 20;
 
+/// Regions that one command over a range asks at once.
+const REGIONS_AT_ONCE: usize = 16;
+
+/// Requests of one command with many keys that are under way at once.
+const GROUPS_AT_ONCE: usize = 64;
+
 /// Whether a plan is at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -119,13 +125,7 @@ impl<'a> Plan<'a> {
 
     /// Whether it asks for a range, which must be bound first.
     pub fn has_range(&self) -> bool {
-        self.parts().iter().any(|part| {
-            let op = &part.op;
-            matches!(
-                op,
-                Op::Scan { .. } | Op::Count { .. } | Op::DeleteRange { .. }
-            )
-        })
+        self.parts().iter().any(|part| part.op.is_range())
     }
 
     /// Whether it has one part: then [`Plan::key`] decides where it goes.
@@ -174,17 +174,21 @@ impl<'a> Plan<'a> {
     }
 
     /// The parts that are to be asked for, those of one region together. The caller says which region
-    /// holds a key, by any number that tells them apart.
+    /// holds a key, by any number that tells them apart. Where there are very many groups, some of them wait for the
+    /// next time.
     pub fn split(&self, mut region_of: impl FnMut(&[u8]) -> u64) -> Vec<Vec<u32>> {
         let mut groups: Vec<(u64, bool, Vec<u32>)> = Vec::new();
         let open = (0..).zip(self.parts()).filter(|(_, part)| !part.is_over());
         for (place, part) in open {
             let (region, reads) = (region_of(&part.key), part.reads());
+            let same = |group: &(u64, bool, Vec<u32>)| (group.0, group.1) == (region, reads);
             match groups
-                .iter_mut()
-                .rfind(|group| (group.0, group.1) == (region, reads))
+                .iter()
+                .rposition(same)
+                .filter(|_| !part.op.is_range())
             {
-                Some(group) => group.2.push(place),
+                Some(group) => groups[group].2.push(place),
+                None if groups.len() >= GROUPS_AT_ONCE => {}
                 None => groups.push((region, reads, vec![place])),
             }
         }
@@ -201,10 +205,39 @@ impl<'a> Plan<'a> {
     }
 
     /// A range, as scans and the deletion of everything have, is asked for no further than the end of the
-    /// region that holds [`Plan::key`]; an empty limit means that there is no further region.
-    pub fn bound(&mut self, region_limit: &[u8]) {
-        for part in self.parts_mut() {
-            part.bound(region_limit);
+    /// region that holds its first key; an empty limit means that there is no further region. What counts or
+    /// deletes becomes several parts, one for each of the next regions, which are asked side by side.
+    pub fn bound(&mut self, mut limit_of: impl FnMut(&[u8]) -> Vec<u8>) {
+        let open = |part: &&mut Part<'a>| !part.is_over();
+        let parts = self.parts_mut().iter_mut().filter(open);
+        parts.for_each(|part| part.bound(&limit_of(&part.key)));
+        let is_range = |part: &Part<'a>| !part.is_over() && part.op.is_divisible();
+        let mut asked = self.parts().iter().filter(|part| is_range(part)).count();
+        let mut place = 0;
+        while asked < REGIONS_AT_ONCE
+            && let Some(part) = self.parts().get(place)
+        {
+            match part.rest().filter(|_| is_range(part)) {
+                Some(mut rest) => {
+                    rest.bound(&limit_of(&rest.key));
+                    self.parts_mut()[place].end_at_bound();
+                    self.push(rest);
+                    asked += 1;
+                }
+                None => place += 1,
+            }
+        }
+    }
+
+    fn push(&mut self, part: Part<'a>) {
+        match &mut self.parts {
+            Parts::Many(parts) => parts.push(part),
+            Parts::One(_) => {
+                let one = std::mem::replace(&mut self.parts, Parts::Many(Vec::new()));
+                if let (Parts::One(one), Parts::Many(parts)) = (one, &mut self.parts) {
+                    parts.extend([one, part]);
+                }
+            }
         }
     }
 
@@ -294,6 +327,13 @@ impl<'a> Plan<'a> {
             };
             if *reads.get_or_insert(part.reads()) != part.reads() {
                 continue;
+            }
+            // A range is a request of its own.
+            if part.op.is_range() {
+                if chosen.is_empty() {
+                    chosen.push(place);
+                }
+                break;
             }
             bytes += part.weight();
             let full = chosen.len() >= PARTS_ASKED_MAX || bytes > BYTES_ASKED_MAX;

@@ -165,13 +165,13 @@ impl Map {
 
     /// As a driver carries a plan out.
     fn carry_out(&mut self, mut plan: Plan<'_>, cursors: &mut Cursors, writer: &mut Writer<'_>) {
+        plan.bound(|key| self.region_limit(key));
         if plan.is_single() {
-            plan.bound(&self.region_limit(plan.key()));
             let response = plan.ask(|body| self.answer(body)).expect("it is open");
             let mut parked = plan.park();
             let mut step = parked.take(response);
             while step == Step::Again {
-                parked.bound(&self.region_limit(parked.key()));
+                parked.bound(|key| self.region_limit(key));
                 let response = parked.ask(|body| self.answer(body)).expect("it is open");
                 step = parked.take(response);
             }
@@ -179,6 +179,7 @@ impl Map {
         }
         let mut plan = plan.park();
         while plan.step() == Step::Again {
+            plan.bound(|key| self.region_limit(key));
             for group in plan.split(|key| self.region_of(key)) {
                 let response = plan.ask_some(&group, |body| self.answer(body));
                 plan.take_some(&group, response.expect("it is open"));

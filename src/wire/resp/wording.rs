@@ -40,6 +40,8 @@ pub enum Wording {
     Type,
     /// The counter.
     Integer,
+    /// All that was counted.
+    Sum,
     /// The keys of a scan.
     Page {
         /// Those that fit this pattern.
@@ -69,6 +71,13 @@ impl Wording {
             Wording::Count => {
                 let there = outcomes.filter(|outcome| value(outcome).is_some());
                 return writer.integer(there.count() as i64);
+            }
+            Wording::Sum => {
+                let counted = outcomes.map(|outcome| match outcome {
+                    Outcome::Counter(counted) => *counted,
+                    _ => 0,
+                });
+                return writer.integer(counted.sum());
             }
             // What was done for one key was done for all.
             _ => {}
@@ -101,7 +110,7 @@ impl Wording {
                 pattern,
                 is_other_type,
             } => page(outcome, pattern.as_deref(), *is_other_type, cursors, writer),
-            Wording::Values | Wording::Count => {}
+            Wording::Values | Wording::Count | Wording::Sum => {}
         }
     }
 }
