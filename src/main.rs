@@ -14,7 +14,7 @@ const EXITS: &str = "Exit codes:
   10  the data directory is in use        13  a port is in use
   11  the data is of another cluster      14  a file is damaged
   12  the data has another shard count    15  a write has failed
-                                          16  no space to start with";
+  17  the node was removed                16  no space to start with";
 
 /// A replicated, ordered key-value store in which every core sails alone.
 #[derive(Parser)]

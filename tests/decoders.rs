@@ -468,6 +468,7 @@ fn placement_messages() -> Vec<placement::Message> {
         Message::NotPlacement {
             hint: Some(StoreId(3)),
         },
+        Message::Removed { node: NodeId(4) },
         Message::MoveRegion {
             region: RegionId(2),
             peer: PeerId(3),

@@ -14,7 +14,7 @@ use crate::runtime::config::Config;
 #[derive(Subcommand)]
 pub enum ConfigCommand {
     /// Print the settings that hold in the end: defaults, file, environment, flags
-    Print(Print),
+    Print(Box<Print>),
     /// Check a configuration file by itself; ends with 2 and the first thing that cannot be
     Check(Check),
 }

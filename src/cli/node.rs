@@ -1,5 +1,6 @@
 //! `coracle node`: which nodes belong to the cluster, and how one leaves it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -26,7 +27,7 @@ pub enum NodeCommand {
     Drain(Drain),
     /// Take an emptied node out of the cluster, for good
     #[command(
-        after_help = "It is refused while it holds anything. Then it is given nothing more and not listed; end its process and remove its\ndirectory: with an empty one it can join as another node.\n\nExamples:\n  coracle node remove 4"
+        after_help = "It is refused while it holds anything. Then it is given nothing more and not listed. Its process, if it runs, is told\nso and ends with 17; remove its directory: with an empty one it can join as another node.\n\nExamples:\n  coracle node remove 4"
     )]
     Remove(Remove),
 }
@@ -165,7 +166,9 @@ fn take_out(remove: &Remove) -> Result<(), Failure> {
 }
 
 /// The columns of nodes for a person.
-pub(super) const HEAD: [&str; 6] = ["NODE", "ADDRESS", "STATE", "STORES", "REGIONS", "LEADS"];
+pub(super) const HEAD: [&str; 7] = [
+    "NODE", "ADDRESS", "STATE", "STORES", "REGIONS", "LEADS", "LABELS",
+];
 
 /// A node for a person.
 pub(super) fn row(told: &Told) -> Vec<String> {
@@ -174,6 +177,10 @@ pub(super) fn row(told: &Told) -> Vec<String> {
         .stores
         .iter()
         .map(|store| store.to_string())
+        .collect();
+    let labels = told.node.labels.iter();
+    let labels: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={value}"))
         .collect();
     let count = |name: &str| match &told.status {
         Ok(status) => {
@@ -192,6 +199,7 @@ pub(super) fn row(told: &Told) -> Vec<String> {
         stores.join(", "),
         count("regions"),
         count("leaders"),
+        labels.join(", "),
     ]
 }
 
@@ -202,6 +210,7 @@ pub(super) fn in_json(told: &Told) -> Value {
         "address": told.node.address,
         "stores": told.node.stores.iter().map(|store| store.0).collect::<Vec<_>>(),
         "state": state(told),
+        "labels": told.node.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
         "status": told.status.as_ref().ok(),
     })
 }

@@ -20,6 +20,7 @@ use crate::runtime::telling;
 pub(super) const EXAMPLES: &str = "Prints a line 'ready …' once it serves, and ends at SIGTERM or SIGINT; 'coracle --help' lists how it may end.\n\n\
      Examples:\n  coracle start --data one\n  \
      coracle start --data two --listen 127.0.0.1:7500 --join 127.0.0.1:7400 --cores 1\n  \
+     coracle start --data three --listen 127.0.0.1:7600 --join 127.0.0.1:7400 --label zone=b --label rack=2\n  \
      CORACLE_STORE__CACHE_MIB=1024 coracle start --config coracle.toml";
 
 /// Where a node's settings come from, and those that are given on the command line.
@@ -46,6 +47,9 @@ pub struct Settings {
     /// Nodes of the cluster to join; without it an empty directory begins a cluster
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     join: Vec<String>,
+    /// Where the node stands, as in zone=a; several times for several
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',')]
+    label: Vec<String>,
     /// Replicas that every region should have, in the cluster that begins here
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize, 1, 7>)]
     replicas: Option<usize>,
@@ -79,6 +83,9 @@ impl Settings {
         }
         if !self.join.is_empty() {
             node.join = self.join;
+        }
+        if !self.label.is_empty() {
+            node.labels = self.label;
         }
         if let Some(replicas) = self.replicas {
             node.replicas = replicas;

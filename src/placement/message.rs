@@ -125,6 +125,11 @@ pub enum Message {
         /// Why not.
         why: String,
     },
+    /// The node of whoever has told of a store was taken out of the cluster.
+    Removed {
+        /// The node.
+        node: NodeId,
+    },
     /// A peer should leave for that store. Answered by that it does, or by why not.
     MoveRegion {
         /// The region.

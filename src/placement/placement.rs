@@ -11,7 +11,7 @@ use super::copies::Copies;
 use super::direct::Move;
 use super::errands::Errands;
 use super::join::join;
-use super::message::{Message, RegionInfo, Regions, Source, Verdict};
+use super::message::{Message, RegionInfo, Regions, Source, StoreStats, Verdict};
 use super::options::Options;
 use super::spread::{Place, places};
 use super::standing::{Standing, stand};
@@ -146,18 +146,7 @@ impl Placement {
                 shards,
                 labels,
             )),
-            Message::StoreHeartbeat(stats) => {
-                let known = stats.store == from && self.state.stores.contains_key(&from);
-                known.then(|| {
-                    if self.heard.insert(from, (now.mono, !stats.busy)).is_none() {
-                        // Something may have waited for just this store.
-                        self.looks_at = now.mono;
-                    }
-                    Message::StoreHeard {
-                        nodes: self.state.version,
-                    }
-                })
-            }
+            Message::StoreHeartbeat(stats) if stats.store == from => self.store(now, &stats),
             Message::RegionHeartbeat(stats) => self.region(now, from, &stats),
             Message::AllocateIds { count, nonce } if Placement::may_allocate(count) => {
                 Some(Message::Allocated {
@@ -189,6 +178,23 @@ impl Placement {
         if let Some(answer) = answer {
             self.answer(from, answer);
         }
+    }
+
+    /// A store tells how it is.
+    fn store(&mut self, now: Time, stats: &StoreStats) -> Option<Message> {
+        let store = stats.store;
+        if !self.state.stores.contains_key(&store) {
+            // Its process runs on, and nobody else would tell it.
+            let node = self.state.removed(store)?;
+            return Some(Message::Removed { node });
+        }
+        if self.heard.insert(store, (now.mono, !stats.busy)).is_none() {
+            // Something may have waited for just this store.
+            self.looks_at = now.mono;
+        }
+        Some(Message::StoreHeard {
+            nodes: self.state.version,
+        })
     }
 
     /// Lets a node stand otherwise; all hear of it at once, since any of them may be asked.

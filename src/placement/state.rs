@@ -123,6 +123,14 @@ impl State {
         Message::Nodes(self.version, there.map(Node::info).collect())
     }
 
+    /// The node of a store, if it was taken out of the cluster.
+    pub fn removed(&self, store: StoreId) -> Option<NodeId> {
+        let mut gone = self.nodes.values();
+        let gone =
+            gone.find(|node| node.standing == Standing::Gone && node.stores.contains(&store));
+        gone.map(|node| node.node)
+    }
+
     /// Whether a store is to be emptied.
     pub fn drains(&self, store: StoreId) -> bool {
         let node = self.stores.get(&store).and_then(|id| self.nodes.get(id));

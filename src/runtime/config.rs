@@ -13,11 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 use super::failure::{Exit, Failure};
+use super::label;
 use super::notes;
 use super::open::FileOptions;
 use crate::placement;
+use crate::placement::spread::LEVELS_MAX;
 use crate::shard::limits::Limits;
 use crate::shard::time::MILLISECOND;
+
+/// Labels of one node, at the most.
+const LABELS_MAX: usize = 16;
 
 /// Everything that may be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +66,8 @@ pub struct Node {
     pub share_cores: bool,
     /// Nodes of the cluster to join; none: a new directory begins a cluster.
     pub join: Vec<String>,
+    /// Where it stands, as in zone=a: replicas are kept apart by that.
+    pub labels: Vec<String>,
     /// Replicas that every region should have, where this node begins a cluster.
     pub replicas: usize,
     /// Seconds that stopping may take before what is not handed over is left.
@@ -77,6 +84,7 @@ impl Default for Node {
             cores: Vec::new(),
             share_cores: false,
             join: Vec::new(),
+            labels: Vec::new(),
             replicas: 3,
             stop_seconds: 10,
         }
@@ -239,6 +247,10 @@ pub struct Placement {
     pub balance: bool,
     /// Regions that may be moved for that at once.
     pub moves_max: usize,
+    /// Labels by which replicas are kept apart, the widest place first.
+    pub spread: Vec<String>,
+    /// Copies that may be under way to one shard, and from one.
+    pub copies: u32,
 }
 
 impl Default for Placement {
@@ -247,6 +259,8 @@ impl Default for Placement {
         Placement {
             balance: options.balances,
             moves_max: options.moves_max,
+            spread: options.spread,
+            copies: options.copies_in,
         }
     }
 }
@@ -405,6 +419,25 @@ impl Config {
         for other in &self.node.join {
             address("node.join", other)?;
         }
+        for label in &self.node.labels {
+            label::check(label).or_else(|why| usage(format!("node.labels: {why}")))?;
+        }
+        let names: Vec<&str> = (self.node.labels.iter())
+            .filter_map(|label| Some(label.split_once('=')?.0))
+            .collect();
+        if let Some(twice) = (1..names.len()).find(|place| names[..*place].contains(&names[*place]))
+        {
+            return usage(format!(
+                "node.labels names '{}' twice; a node stands in one place of each kind",
+                names[twice]
+            ));
+        }
+        if names.len() > LABELS_MAX || self.placement.spread.len() > LEVELS_MAX {
+            return usage(format!(
+                "a node has at most {LABELS_MAX} labels, and placement.spread names at most {LEVELS_MAX} of them"
+            ));
+        }
+        within("placement.copies", self.placement.copies.into(), 1, 64)?;
         within("node.shards", self.node.shards.into(), 0, 256)?;
         within("node.replicas", self.node.replicas as u64, 1, 7)?;
         within("node.stop_seconds", self.node.stop_seconds, 0, 3600)?;
@@ -537,6 +570,9 @@ impl Config {
             down_ms: self.raft.down_ms,
             balances: self.placement.balance,
             moves_max: self.placement.moves_max,
+            spread: self.placement.spread.clone(),
+            copies_in: self.placement.copies,
+            copies_out: self.placement.copies,
             ..placement::Options::default()
         }
     }

@@ -24,6 +24,8 @@ pub enum Exit {
     FailedWrite = 15,
     /// No space to start with.
     NoSpace = 16,
+    /// The node was taken out of its cluster.
+    Removed = 17,
 }
 
 /// From now on a panic in any thread ends the process, whichever way the program was built: one shard less

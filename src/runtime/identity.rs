@@ -21,7 +21,7 @@ use super::failure::{Exit, Failure};
 use crate::shard::ids::{ClusterId, Edition, NodeId, StoreId};
 
 /// The version of the file `node`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What the file `node` may be long.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -63,7 +63,9 @@ pub struct Identity {
     pub node: NodeId,
     /// Where it was reached when it ran last.
     pub address: String,
-    /// Which edition of the address that is.
+    /// Where it stood then, as in zone=a,rack=1.
+    pub labels: String,
+    /// Which edition of address and labels that is.
     pub edition: Edition,
     /// How many shards it has; this never changes.
     pub shards: u16,
@@ -77,12 +79,13 @@ impl Identity {
         let stores: Vec<String> = self.stores.iter().map(StoreId::to_string).collect();
         let _ = write!(
             text,
-            "stage {}\nnonce {:016x}\ncluster {:016x}\nnode {}\naddress {}\nedition {}\nshards {}\nstores {}\n",
+            "stage {}\nnonce {:016x}\ncluster {:016x}\nnode {}\naddress {}\nlabels {}\nedition {}\nshards {}\nstores {}\n",
             self.stage.word(),
             self.nonce,
             self.cluster.0,
             self.node,
             self.address,
+            self.labels,
             self.edition,
             self.shards,
             stores.join(",")
@@ -122,6 +125,7 @@ impl Identity {
         let cluster = ClusterId(hex(next("cluster")?)?);
         let node = NodeId(number(next("node")?)?);
         let address = next("address")?.to_string();
+        let labels = next("labels")?.to_string();
         let edition = Edition(number(next("edition")?)?);
         let shards = number(next("shards")?)?;
         let shards = u16::try_from(shards).map_err(|_| format!("{shards} shards"))?;
@@ -138,6 +142,7 @@ impl Identity {
             cluster,
             node,
             address,
+            labels,
             edition,
             shards,
             stores,
@@ -269,6 +274,7 @@ mod tests {
             cluster: ClusterId(77),
             node: NodeId(4),
             address: "127.0.0.1:7400/7401,7402".into(),
+            labels: "zone=a,rack=1".into(),
             edition: Edition(3),
             shards: 2,
             stores: vec![StoreId(5), StoreId(6)],

@@ -12,6 +12,7 @@ use super::caller::{CallError, Caller};
 use super::config::Config;
 use super::failure::{Exit, Failure};
 use super::identity::{DataDirectory, Identity, Stage};
+use super::label;
 use crate::placement::{Message, NodeInfo};
 use crate::shard::ids::ClusterId;
 
@@ -121,7 +122,7 @@ fn ask(other: &Address, identity: &Identity) -> Result<(Identity, Vec<NodeInfo>)
         address: identity.address.clone(),
         edition: identity.edition,
         shards: identity.shards,
-        labels: Vec::new(),
+        labels: label::parse(&identity.labels),
     };
     let granted = match caller.ask_placement(&question)? {
         Message::Joined {

@@ -17,6 +17,7 @@ use super::config::{Config, Io};
 use super::disk::{ShardDirectory, StoreQueues};
 use super::driver::{Driver, Process, Station};
 use super::failure::{Exit, Failure};
+use super::label;
 use super::listen::Doors;
 use super::open::open;
 use super::{ring, route, socket, turn};
@@ -284,7 +285,7 @@ async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
             address: driver.address.clone(),
             edition: driver.edition,
             shards,
-            labels: Vec::new(),
+            labels: label::pairs(&driver.config.node.labels),
         };
         match driver.ask_placement(&question).await {
             Ok(Answer::Placement(Message::Joined { .. })) => return,

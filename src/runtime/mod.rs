@@ -17,6 +17,7 @@ pub mod hints; // what would make this machine faster
 pub mod http; // what a connection is told that speaks HTTP
 pub mod identity; // who a data directory belongs to
 pub mod join; // how a node comes to belong to a cluster
+pub mod label; // where a node stands
 pub mod life; // a shard from its start to its end
 pub mod link; // one way to another shard
 pub mod links; // what goes to other shards

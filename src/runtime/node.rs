@@ -22,6 +22,7 @@ use super::failure::{Exit, Failure};
 use super::hints;
 use super::identity::{DataDirectory, Identity, Stage};
 use super::join;
+use super::label;
 use super::life::{Event, Found, Start, live};
 use super::listen::{self, Listening};
 use super::machine;
@@ -72,7 +73,8 @@ impl Node {
         if identity.address != address.to_string() {
             join::check_alone(&config, &address)?;
         }
-        let identity = settle(&data, identity, &address)?;
+        let labels = config.node.labels.join(",");
+        let identity = settle(&data, identity, &address, labels)?;
         config.node.shards = shards;
         if config.io.worker_cores.is_empty() {
             config.io.worker_cores = machine::others(&cores)?;
@@ -164,7 +166,7 @@ impl Node {
             address: self.identity.address.clone(),
             edition: self.identity.edition,
             standing: crate::placement::Standing::Member,
-            labels: Vec::new(),
+            labels: label::parse(&self.identity.labels),
             stores: self.identity.stores.clone(),
         };
         let known = nodes.iter_mut().find(|node| node.node == own.node);
@@ -203,7 +205,7 @@ impl Node {
                 address: self.identity.address.clone(),
                 edition: self.identity.edition,
                 standing: crate::placement::Standing::Member,
-                labels: Vec::new(),
+                labels: label::parse(&self.identity.labels),
                 stores: stores.clone(),
             },
             regions: vec![
@@ -329,7 +331,7 @@ fn advertised(config: &Config, listening: &Listening) -> Result<Address, Failure
 /// A directory that is new.
 fn begin(config: &Config, shards: u16) -> Identity {
     let nonce = machine::draw();
-    let (address, edition) = (String::new(), Edition(0));
+    let (address, labels, edition) = (String::new(), String::new(), Edition(0));
     match config.node.join.is_empty() {
         true => Identity {
             stage: Stage::Founding,
@@ -337,6 +339,7 @@ fn begin(config: &Config, shards: u16) -> Identity {
             cluster: ClusterId(machine::draw()),
             node: NodeId(1),
             address,
+            labels,
             edition,
             shards,
             stores: (1..=u64::from(shards)).map(StoreId).collect(),
@@ -347,6 +350,7 @@ fn begin(config: &Config, shards: u16) -> Identity {
             cluster: ClusterId(0),
             node: NodeId(0),
             address,
+            labels,
             edition,
             shards,
             stores: Vec::new(),
@@ -354,15 +358,21 @@ fn begin(config: &Config, shards: u16) -> Identity {
     }
 }
 
-/// The node is reached there from now on. What it said of that before may still be under way somewhere: each
-/// address is an edition of its own, durable before anybody hears of it.
-fn settle(data: &DataDirectory, kept: Identity, address: &Address) -> Result<Identity, Failure> {
+/// The node is reached and stands there from now on. What it said of that before may still be under way somewhere:
+/// each address, and each set of labels, is an edition of its own, durable before anybody hears of it.
+fn settle(
+    data: &DataDirectory,
+    kept: Identity,
+    address: &Address,
+    labels: String,
+) -> Result<Identity, Failure> {
     let address = address.to_string();
-    if kept.address == address {
+    if (&kept.address, &kept.labels) == (&address, &labels) {
         return Ok(kept);
     }
     let identity = Identity {
         address,
+        labels,
         edition: kept.edition.next(),
         ..kept
     };

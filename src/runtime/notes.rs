@@ -36,6 +36,11 @@ const NOTES: &[(&str, &str, &str)] = &[
     ),
     (
         "node",
+        "labels",
+        "Where it stands, as [\"zone=a\", \"rack=1\"]: replicas are kept apart by that. May be changed with a restart.",
+    ),
+    (
+        "node",
         "replicas",
         "Replicas that every region should have, where this node begins a cluster: 1 to 7.",
     ),
@@ -150,12 +155,22 @@ const NOTES: &[(&str, &str, &str)] = &[
     (
         "placement",
         "balance",
-        "Whether replicas and leaders move from shards that have more of them to shards that have less.",
+        "Whether replicas and leaders move from shards that have more of them, or are asked for more, to those with less.",
     ),
     (
         "placement",
         "moves_max",
         "Regions that may be moved for that at once: 1 to 1024.",
+    ),
+    (
+        "placement",
+        "spread",
+        "Labels by which replicas are kept apart, the widest place first: over as many zones as there are, then racks, then nodes.",
+    ),
+    (
+        "placement",
+        "copies",
+        "Copies that may be under way to one shard, and from one, at once: 1 to 64.",
     ),
     ("client", "", "What clients may ask for."),
     (

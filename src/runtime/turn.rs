@@ -7,6 +7,7 @@ use std::task::Poll;
 use super::connection::Connection;
 use super::disk::submit_now;
 use super::driver::Driver;
+use super::failure::{Exit, Failure};
 use super::life::Event;
 use super::ring::Side;
 use crate::shard::door::{Effect, Input, Report};
@@ -214,6 +215,14 @@ fn tell(driver: &Driver, report: Report) {
                 index,
                 "a replica differs from its leader"
             );
+        }
+        Report::Removed(node) => {
+            let why = format!(
+                "node {node} was removed from its cluster and holds nothing; remove its data directory: with an empty one \
+                 it can join as another node"
+            );
+            let failure = Failure::new(Exit::Removed, why);
+            let _ = (driver.events).send((driver.station.shard, Event::Failed(failure)));
         }
         Report::PlacementUnreadable(why) => {
             tracing::error!(store, why, "placement cannot read its records");

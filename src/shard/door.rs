@@ -13,7 +13,7 @@
 use coracle_engine as engine;
 use coracle_wal as wal;
 
-use super::ids::{RegionId, RequestId, StoreId};
+use super::ids::{NodeId, RegionId, RequestId, StoreId};
 use super::message::PeerMessage;
 use super::request::{Request, Response};
 use crate::placement;
@@ -117,6 +117,8 @@ pub enum Report {
         /// The entry as of which both were hashed.
         index: u64,
     },
+    /// Placement says that this node was taken out of the cluster: the process should end.
+    Removed(NodeId),
     /// The records of placement cannot be understood: nobody decides where regions are.
     PlacementUnreadable(String),
     /// A leader's clock is further ahead than clocks may be.

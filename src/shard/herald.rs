@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 
 use super::brain::Shard;
-use super::door::Effect;
-use super::ids::{RegionId, StoreId};
+use super::door::{Effect, Report};
+use super::ids::{NodeId, RegionId, StoreId};
 use super::message::PeerMessage;
 use super::peer::Peer;
 use super::request::PeerChange;
@@ -43,6 +43,8 @@ pub struct Herald {
     place: usize,
     /// The nodes, and the version of the list; 0: from an earlier life.
     nodes: (u64, Vec<NodeInfo>),
+    /// Whether it was told that its node was removed.
+    told_removed: bool,
     /// When the shard started, in unix milliseconds.
     started_ms: u64,
     /// What was counted when placement was told last, and when that was.
@@ -103,6 +105,7 @@ impl Shard {
     pub(super) fn herald_tick(&mut self) {
         let limits = *self.core.limits();
         self.herald.wait = self.herald.wait.saturating_sub(1);
+        let mut is_lost = false;
         if let Some(ticks) = &mut self.herald.unheard {
             *ticks += 1;
             if *ticks >= limits.store_retry_ticks {
@@ -110,6 +113,7 @@ impl Shard {
                 self.herald.pointers = 0;
                 self.herald.place += 1;
                 self.herald.wait = 0;
+                is_lost = true;
             }
         }
         if self.herald.wait > 0 {
@@ -119,6 +123,10 @@ impl Shard {
         self.herald.wait = limits.store_beat_ticks;
         let stats = self.store_stats();
         self.tell_placement(Message::StoreHeartbeat(stats));
+        if is_lost {
+            // Perhaps whoever was named has moved: placement would say so to a member, but not to one that is gone.
+            self.tell_placement(Message::ListNodes);
+        }
     }
 
     /// What peers have to say leaves.
@@ -205,6 +213,7 @@ impl Shard {
             Message::StoreHeard { nodes } => self.heard(from, nodes),
             Message::Nodes(version, nodes) => self.learn_nodes(version, nodes),
             Message::NotPlacement { hint } => self.pointed(from, hint),
+            Message::Removed { node } => self.removed(from, node),
             Message::Operator(operator) => self.obey(operator),
             Message::Verdict {
                 peer,
@@ -260,6 +269,17 @@ impl Shard {
         }
         if self.herald.nodes.0 != version {
             self.tell_placement(Message::ListNodes);
+        }
+    }
+
+    /// Placement says that this node does not belong to the cluster any more. Nothing is undone for that: it holds
+    /// nothing, or the others would not have let it go, and whoever looks after the process ends it.
+    fn removed(&mut self, from: StoreId, node: NodeId) {
+        let asked = self.placement_store() == Some(from);
+        if asked && node == self.core.options.node && !self.herald.told_removed {
+            self.herald.told_removed = true;
+            let report = Report::Removed(node);
+            self.core.effects.push(Effect::Report(report));
         }
     }
 

@@ -44,9 +44,9 @@ impl Pulse {
         self.wait = 0;
     }
 
-    /// Whether placement knows how it is, and that all is well.
+    /// Whether placement knows how it is, and that all is well; also that no more is asked of it.
     pub fn is_told(&self) -> bool {
-        self.wait > 0 && self.ailing == (0, 0)
+        self.wait > 0 && self.ailing == (0, 0) && !self.is_loaded
     }
 
     /// The peer begins to lead: it has heard of nobody yet.

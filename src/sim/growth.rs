@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::{Verdict, Violation};
 use super::disk::Chance;
 use super::plan::SECOND;
+use super::upkeep::UPKEEP;
 use super::world::{Event, Host, World};
-use crate::placement::{Message, Node, NodeInfo};
+use crate::placement::{Message, Node, NodeInfo, Standing};
 use crate::shard::Shard;
 use crate::shard::door::Input;
 use crate::shard::error::Error;
@@ -219,7 +220,13 @@ impl World {
         }
     }
 
-    fn send_question(&mut self, delay: u64, from: (usize, u64), message: Message, to: StoreId) {
+    pub(super) fn send_question(
+        &mut self,
+        delay: u64,
+        from: (usize, u64),
+        message: Message,
+        to: StoreId,
+    ) {
         let id = RequestId(self.growth.next);
         self.growth.next += 1;
         self.growth.waiting.insert(id, (from.0, from.1, message));
@@ -248,7 +255,7 @@ impl World {
             return;
         };
         let delays = match *to {
-            OPERATOR => vec![0],
+            OPERATOR | UPKEEP => vec![0],
             to => self.net.carry(from, to),
         };
         for delay in delays {
@@ -266,6 +273,10 @@ impl World {
             if let Ok(Answer::Placement(Message::Allocated { first, .. })) = response {
                 self.growth.id = Some((first, self.now + 2 * SECOND));
             }
+            return Ok(());
+        }
+        if node == UPKEEP {
+            self.upkeep_told(&asked, &response);
             return Ok(());
         }
         if !self.nodes[node].up || self.nodes[node].life != life {
@@ -291,6 +302,11 @@ impl World {
                 Ok(())
             }
             Err(_) => Ok(()),
+            // It moves, and hears only then that it is gone.
+            Ok(Answer::Placement(Message::JoinRefused { .. })) if self.taken_out(node) => {
+                self.end_process(node, true);
+                Ok(())
+            }
             Ok(other) => Err(Violation::new(
                 "joins",
                 format!("node {node} is told {other:?}"),
@@ -526,7 +542,8 @@ impl World {
     /// A node loses everything: it is somebody else from now on.
     fn lose(&mut self, node: usize) {
         self.tell(|| format!("node {node} has lost everything"));
-        self.figures.wipes += 1;
+        let gone = self.nodes[node].membership.node;
+        self.figures.wipes += u64::from(!self.upkeep.removed.contains(&gone));
         self.troubles.is_wiped(node);
         self.growth.nonces += 1;
         self.stores.retain(|(_, at)| *at != node);
@@ -557,7 +574,12 @@ impl World {
         for process in &self.nodes {
             let membership = &process.membership;
             let record = known.nodes.get(&membership.node);
-            if record != Some(&membership.record()) {
+            let standing = record.map_or(Standing::Gone, |record| record.standing);
+            let own = Node {
+                standing,
+                ..membership.record()
+            };
+            if record != Some(&own) || standing == Standing::Gone {
                 return Err(format!("placement knows {membership:?} as {record:?}"));
             }
         }

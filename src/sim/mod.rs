@@ -6,6 +6,7 @@
 pub mod disk;
 pub mod plan; // what a seed decides before anything happens
 mod growth; // nodes that join, and lose everything
+mod upkeep; // replicas moved by hand, nodes taken out
 pub mod trouble; // damage, failing reads, slow links, jumping clocks
 pub mod splits; // regions are split
 pub mod clock; // each node's own

@@ -89,6 +89,19 @@ pub struct Growth {
     pub wipes: u64,
     /// The longest time before a node joins.
     pub joins_within: u64,
+    /// Mean time between two things that are asked of placement; 0: nothing is.
+    pub upkeep: u64,
+}
+
+impl Growth {
+    /// How often something is asked of placement, by random numbers of its own: in three of four clusters.
+    fn upkeep(seed: u64) -> u64 {
+        let mut chance = Chance::new(seed ^ 0x5550_4B50);
+        match chance.below(4) {
+            0 => 0,
+            _ => (300 + chance.below(2000)) * MILLISECOND,
+        }
+    }
 }
 
 impl Plan {
@@ -196,6 +209,7 @@ impl Plan {
             },
             wipes,
             joins_within: (1 + chance.below(5000)) * MILLISECOND,
+            upkeep: Growth::upkeep(seed),
         });
         plan
     }

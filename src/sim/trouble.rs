@@ -317,7 +317,7 @@ impl World {
                 self.may_complain(at.node)
             }
             Report::ClockAhead { .. } => far || !self.plan.clocks_sound,
-            Report::Stopped(_) | Report::Diverged { .. } => false,
+            Report::Stopped(_) | Report::Diverged { .. } | Report::Removed(_) => false,
         };
         self.tell(|| format!("store {store} reports {report:?}"));
         if !fair {

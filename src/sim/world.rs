@@ -26,6 +26,7 @@ use super::plan::{Plan, SECOND};
 use super::splits::Splits;
 use super::start::{self, log_limits, store_options};
 use super::trouble::{Fault, Troubles};
+use super::upkeep::Upkeep;
 use super::workload::{Client, Many, Next};
 use crate::shard::Shard;
 use crate::shard::door::{Effect, Input, Report};
@@ -100,6 +101,8 @@ pub(super) enum Event {
     Trouble(Fault),
     /// A region is split.
     Split,
+    /// Something is asked of placement.
+    Upkeep,
 }
 
 struct Scheduled {
@@ -212,6 +215,14 @@ pub struct Figures {
     pub quiets: u64,
     /// Quiet peers that woke.
     pub wakes: u64,
+    /// Moves by hand that placement has begun.
+    pub moves_by_hand: u64,
+    /// Nodes that were to be emptied.
+    pub drains: u64,
+    /// Nodes that were taken out.
+    pub removals: u64,
+    /// Times that placement was held.
+    pub holds: u64,
     /// The hash of everything that happened.
     pub hash: u64,
 }
@@ -249,6 +260,10 @@ impl Figures {
             (self.splits_by_itself, "of them by itself"),
             (self.quiets, "peers grown quiet"),
             (self.wakes, "peers woken"),
+            (self.moves_by_hand, "moves by hand"),
+            (self.drains, "drains"),
+            (self.removals, "removals"),
+            (self.holds, "holds"),
         ]
     }
 
@@ -284,6 +299,10 @@ impl Figures {
         self.splits_by_itself += other.splits_by_itself;
         self.quiets += other.quiets;
         self.wakes += other.wakes;
+        self.moves_by_hand += other.moves_by_hand;
+        self.drains += other.drains;
+        self.removals += other.removals;
+        self.holds += other.holds;
     }
 }
 
@@ -316,6 +335,8 @@ pub struct World {
     effects: Vec<Effect>,
     /// Splits, and the regions that there are.
     pub(super) splits: Splits,
+    /// What is asked of placement.
+    pub(super) upkeep: Upkeep,
     /// What was seen where nothing could be said of it.
     broken: Option<Violation>,
 }
@@ -392,6 +413,7 @@ impl World {
             callbacks: Callbacks::default(),
             effects: Vec::new(),
             splits: Splits::new(&plan),
+            upkeep: Upkeep::new(plan.seed),
             broken: None,
             plan,
         }
@@ -436,6 +458,7 @@ impl World {
         self.plan_wipe();
         self.plan_trouble();
         self.plan_splits();
+        self.plan_upkeep();
         while let Some(Scheduled { at, event, .. }) = self.heap.pop() {
             self.now = at;
             self.figures.events += 1;
@@ -585,6 +608,7 @@ impl World {
             Event::Wipe => self.wipe(),
             Event::Trouble(fault) => self.trouble(fault),
             Event::Split => self.split(),
+            Event::Upkeep => self.keep_up(),
             Event::Fail => {
                 if self.again(self.plan.failing_disks, Event::Fail) {
                     let node = self.any_node();
@@ -846,6 +870,9 @@ impl World {
                     ));
                 }
                 return Ok(Some(why));
+            }
+            Effect::Report(Report::Removed(_)) if self.taken_out(at.node) => {
+                return Ok(Some("its node is gone".into()));
             }
             Effect::Report(report) => self.complains(at, store, report)?,
         }
@@ -1532,6 +1559,9 @@ impl World {
     fn is_well(&self) -> Result<(), String> {
         let statuses = self.statuses();
         self.is_grown(&statuses)?;
+        if self.plan.growth.is_some() {
+            self.is_emptied(&statuses)?;
+        }
         for region in self.known_regions() {
             let of: Vec<_> = statuses
                 .iter()

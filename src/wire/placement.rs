@@ -84,6 +84,9 @@ pub(crate) enum PlacementForm<'a> {
         node: u64,
         why: Text<'a>,
     },
+    Removed {
+        node: u64,
+    },
     MoveRegion {
         region: u64,
         peer: u64,
@@ -302,6 +305,7 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
                 node: node.0,
                 why: Text(why),
             },
+            Message::Removed { node } => PlacementForm::Removed { node: node.0 },
             Message::MoveRegion { region, peer, to } => PlacementForm::MoveRegion {
                 region: region.0,
                 peer: peer.0,
@@ -436,6 +440,9 @@ impl ArchivedPlacementForm<'_> {
             Form::StandingRefused { node, why } => Message::StandingRefused {
                 node: NodeId(node.to_native()),
                 why: why.get(TEXT_BYTES_MAX)?,
+            },
+            Form::Removed { node } => Message::Removed {
+                node: NodeId(node.to_native()),
             },
             Form::MoveRegion { region, peer, to } => Message::MoveRegion {
                 region: RegionId(region.to_native()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::client::Reply;
-use crate::process::{Node, wait_for};
+use crate::process::{Node, refused, wait_for};
 
 /// Three nodes whose regions have three replicas each.
 fn three(directory: &Path) -> [Node; 3] {
@@ -174,7 +174,17 @@ fn a_node_that_is_drained_holds_nothing_and_can_be_taken_out() {
     });
     let (code, text, told) = two.command(&["node", "remove", &name]);
     assert_eq!(code, 0, "{text}{told}");
-    one.kill();
+    // It is told so, also when it is started again.
+    let data = one.data.clone();
+    assert_eq!(one.end(), 17);
+    let (code, told) = refused(&[
+        "--data",
+        data.to_str().expect("a path"),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(code, 17, "{told}");
+    assert!(told.contains("was removed from its cluster"), "{told}");
     for node in [&two, &three, &spare] {
         assert_eq!(node.client().get("key-7"), Some(b"value".to_vec()));
         assert!(node.client().set("key-7", b"value"));

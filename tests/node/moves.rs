@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::process::{Node, wait_for};
+use crate::process::{Node, refused, wait_for};
 
 /// What a command prints as JSON.
 fn json(node: &Node, arguments: &[&str]) -> Value {
@@ -84,4 +84,36 @@ fn a_region_moves_between_the_cores_of_a_node_and_placement_is_held() {
         assert_eq!(value.as_deref(), Some(&b"value"[..]), "key-{number}");
     }
     assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_node_says_where_it_stands_and_may_say_otherwise_when_it_starts_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    for (labels, shown) in [
+        (
+            &["--label", "zone=a", "--label", "rack=1"][..],
+            "zone=a, rack=1",
+        ),
+        (&["--label", "zone=b"], "zone=b"),
+        (&[], ""),
+        (&["--label", "zone=a,rack=1"], "zone=a, rack=1"),
+    ] {
+        let node = Node::start(&data, labels);
+        wait_for("it is told of where it stands", || {
+            let (_, list, _) = node.command(&["node", "list"]);
+            let row = list.lines().nth(1).unwrap_or_default().trim_end();
+            match shown {
+                "" => !row.is_empty() && !row.contains('='),
+                shown => row.ends_with(shown),
+            }
+        });
+        assert_eq!(node.stop(), 0);
+    }
+    for (label, words) in [("zone", "is no label"), ("zone=a,zone=b", "twice")] {
+        let path = data.to_str().expect("a path");
+        let (code, told) = refused(&["--data", path, "--label", label]);
+        assert_eq!(code, 2, "{told}");
+        assert!(told.contains(words), "{told}");
+    }
 }

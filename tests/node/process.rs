@@ -213,6 +213,11 @@ impl Node {
         end(&mut self.child)
     }
 
+    /// Waits until it ends by itself; its exit code.
+    pub fn end(mut self) -> i32 {
+        end(&mut self.child)
+    }
+
     /// Tells it to end.
     pub fn terminate(&self) {
         let told = Command::new("kill")
