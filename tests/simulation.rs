@@ -204,6 +204,16 @@ fn seeds_of_any_kind_that_found_something_find_it_no_more() {
             60,
             "a node at another address did not reach its own shards, and a peer that was leaving held the log",
         ),
+        (
+            510_614,
+            60,
+            "a node ended again and again when it led, and entries kept all segments that its log could open with",
+        ),
+        (
+            510_440,
+            60,
+            "who held the log could not let go, and whoever held what lay behind was not asked to",
+        ),
     ];
     for (seed, seconds, story) in stories {
         if let (_, Err(violation)) = run(seed, seconds, Mutant::None) {

@@ -860,7 +860,7 @@ impl Shard {
         if self.core.log.borrow().segments_left() > low {
             return;
         }
-        let holders = self.core.log.borrow().oldest_holders(HOLDERS);
+        let holders = self.core.log.borrow().oldest_to_ask(HOLDERS);
         for holder in holders {
             self.with(RegionId(holder.region.0), |peer, core| {
                 peer.relieve(core, holder);

@@ -183,7 +183,7 @@ impl Peer {
         let mut kept = message.entries.iter().position(needs_room).unwrap_or(all);
         let told = message.commit.min(message.index + kept as u64);
         let waits = told.max(here.committed) < here.last_index();
-        if waits && log.has_room_for_states(bytes as usize + RESERVE_AHEAD, count) {
+        if waits && log.has_room_in_reserve(bytes as usize + RESERVE_AHEAD, count) {
             let of_term = |entry: &Entry| needs_room(entry) && entry.term >= message.term;
             kept = message.entries.iter().position(of_term).unwrap_or(all);
         }

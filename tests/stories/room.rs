@@ -224,3 +224,25 @@ fn a_short_log_is_not_filled_by_what_lets_go_of_nothing() {
     let after = theatre.status_of(2, OTHER).expect("a peer").last;
     assert_eq!(before, after, "{}", theatre.describe());
 }
+
+/// A node ends again and again, each time right after it leads: too soon to let go of anything. Its log opens all
+/// the same, however often, and when the node stays it makes room.
+#[test]
+fn a_node_that_never_gets_far_can_always_start_again() {
+    let mut theatre = Theatre::new(1);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.write(KEY, b"kept");
+    for _ in 0..200 {
+        theatre.cut_power(1);
+        theatre.start(1);
+        theatre.until("it leads", |theatre| theatre.leads(1));
+        theatre.pass(1);
+    }
+    theatre.until("it goes on", |theatre| {
+        let status = theatre.status(1).expect("a peer");
+        status.applied == status.last && status.leads
+    });
+    assert_eq!(theatre.read(KEY), Some(b"kept".to_vec()));
+    theatre.write(KEY, b"changed");
+    assert_eq!(theatre.read(KEY), Some(b"changed".to_vec()));
+}

@@ -16,6 +16,8 @@ pub(crate) const RECORD_BYTES_MAX: usize = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
     Entries,
+    /// Entries that were admitted before, or that let space come back: they go into the reserve.
+    IntoReserve,
     States,
     /// States from memory: they let segments go, and leave one for the header that says so.
     Rewritten,
@@ -40,7 +42,7 @@ impl Log {
         region: RegionId,
         entries: &[Entry],
     ) -> Result<(), Refused> {
-        let place = self.begin_append(region, entries, Admitted::States)?;
+        let place = self.begin_append(region, entries, Admitted::IntoReserve)?;
         self.push_entries(place, entries.iter().map(lent));
         Ok(())
     }
@@ -59,7 +61,7 @@ impl Log {
         region: RegionId,
         entries: &mut [Entry],
     ) -> Result<(), Refused> {
-        let place = self.begin_append(region, entries, Admitted::States)?;
+        let place = self.begin_append(region, entries, Admitted::IntoReserve)?;
         self.push_entries(place, entries.iter_mut().map(given));
         Ok(())
     }
@@ -262,11 +264,16 @@ impl Log {
         }
         let ahead = self.pending.len_with(bytes + RECORD_BYTES_MAX * records) as u64;
         let batch_max = u64::from(self.limits.batch_bytes_max);
-        // Once states have begun a segment of the reserve, its room is theirs as well.
+        // Once states have begun a segment of the reserve, its room is theirs as well. And what an opening
+        // has begun of the last ones no entry may keep: else restarts could use up all of them.
         let entries = what == Admitted::Entries;
-        let theirs = entries
-            && self.opening_is_over()
-            && self.pool.free_count() < self.limits.segments_reserved;
+        let theirs = match what {
+            Admitted::Entries => {
+                self.opening_is_over() && self.pool.free_count() < self.limits.segments_reserved
+            }
+            Admitted::IntoReserve => self.free_when_open() < SEGMENTS_FOR_HEADERS,
+            Admitted::States | Admitted::Rewritten => false,
+        };
         if ahead <= batch_max && ahead <= u64::from(self.active_room()) && !theirs {
             return Ok(());
         }
@@ -275,7 +282,7 @@ impl Log {
         let segments = ahead.div_ceil(usable);
         let reserved = u64::from(match what {
             Admitted::Entries => self.limits.segments_reserved,
-            Admitted::States => SEGMENTS_FOR_HEADERS,
+            Admitted::IntoReserve | Admitted::States => SEGMENTS_FOR_HEADERS,
             Admitted::Rewritten => 1,
         });
         let free = u64::from(self.pool.free_count());
@@ -286,7 +293,8 @@ impl Log {
         // A log that is being opened gathers one batch, which the segment it opens with has room for; a
         // new one takes entries as well.
         let fresh = self.opening == 1 && !self.pool.is_starved();
-        let gathers = self.stage != Opening::Open && ahead <= batch_max && (fresh || !entries);
+        let taken = fresh || !entries && !theirs;
+        let gathers = self.stage != Opening::Open && ahead <= batch_max && taken;
         if placed || gathers {
             Ok(())
         } else {
@@ -310,6 +318,12 @@ impl Log {
         self.admit(bytes, states, Admitted::States).is_ok()
     }
 
+    /// Whether so many entries of so many bytes together, which go into the reserve, would be taken.
+    pub fn has_room_in_reserve(&self, bytes: usize, entries: usize) -> bool {
+        let bytes = bytes.saturating_add(8 * entries);
+        self.admit(bytes, entries, Admitted::IntoReserve).is_ok()
+    }
+
     /// The next so many states of so many bytes, for which there is room, join one batch: what was
     /// gathered before leaves in one of its own where they would not fit beside it.
     pub fn keep_together(&mut self, bytes: usize, states: usize) {
@@ -323,6 +337,13 @@ impl Log {
 
     fn opening_is_over(&self) -> bool {
         self.stage == Opening::Open
+    }
+
+    /// Free segments when this opening has begun its own.
+    fn free_when_open(&self) -> u32 {
+        let begins = matches!(self.stage, Opening::Syncing(_) | Opening::Waiting);
+        let free = self.pool.free_count();
+        free.saturating_sub(u32::from(begins))
     }
 
     /// Seals what was gathered if a payload more would not fit its batch.

@@ -131,7 +131,7 @@ impl Log {
 
 impl Region {
     /// Whether it can give up none of its entries: it has applied none of them. They are in memory.
-    fn is_stuck(&self) -> bool {
+    pub fn is_stuck(&self) -> bool {
         let applied_none = self.applied <= self.floor && self.truncated.0 == self.floor;
         applied_none && self.cache.len() == self.places.len()
     }

@@ -13,7 +13,8 @@ pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 1;
 
 /// States leave so many free segments to what only a header needs: to open again, and to let others go.
-/// So restarts on a full disk do not end in one that finds no segment to open with.
+/// So restarts on a full disk do not end in one that finds no segment to open with. Entries do not even go into
+/// one that was begun of these: they would keep it, and so each restart one more.
 pub const SEGMENTS_FOR_HEADERS: u32 = 2;
 
 /// What a log is built with. Two openings may differ in everything but the segment size.

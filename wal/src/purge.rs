@@ -114,9 +114,19 @@ impl Log {
     /// checkpoint by a rotation of the memtable. A segment that nothing keeps does not count, though it
     /// stays listed until the next header: where the log is full, none comes before another can go as well.
     pub fn oldest_holders(&self, most: usize) -> Vec<Holder> {
+        self.holders(most, |_| true)
+    }
+
+    /// The same without those that cannot let go of anything: theirs is written anew, but only where that frees
+    /// more than it takes, so whoever holds what lies behind is asked as well.
+    pub fn oldest_to_ask(&self, most: usize) -> Vec<Holder> {
+        self.holders(most, |region| !region.is_stuck())
+    }
+
+    fn holders(&self, most: usize, counts: impl Fn(&Region) -> bool) -> Vec<Holder> {
         let fronts = self.regions.iter().filter_map(|region| {
             let front = region.places.front()?.segment;
-            Some((front, region))
+            counts(region).then_some((front, region))
         });
         let oldest = fronts.clone().map(|(front, _)| front).min();
         let growing = self.segments.back();

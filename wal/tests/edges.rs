@@ -207,6 +207,63 @@ fn restarts_without_end_open_again() {
     }
 }
 
+/// Each life ends when its leader has begun its term, before anything is let go of. Terms are begun as long as the
+/// next life can open, and again when something was let go of.
+#[test]
+fn restarts_that_each_leave_an_entry_open_again() {
+    for seed in 0..4 * scale() {
+        let mut world = World::new(seed, Limits::SMALL, Mutant::None);
+        let region = RegionId(1);
+        world.append(region, entry(1, 100)).expect("room");
+        world.settle().expect("no cut");
+        let (mut last, mut begun) = (1, 0);
+        let mut live = |world: &mut World, life: u64| {
+            let next = Entry {
+                term: life + 2,
+                ..entry(last + 1, 10)
+            };
+            let taken = world
+                .log
+                .append_into_reserve(region, std::slice::from_ref(&next));
+            if taken.is_ok() {
+                last += 1;
+                world.began(region, next);
+            }
+            world.settle().expect("no cut");
+            world.crash(Fate::Kept, life.is_multiple_of(3));
+            world
+                .recover()
+                .unwrap_or_else(|why| panic!("seed {seed} life {life}: {why}"));
+            world.settle().expect("no cut");
+            let live = world.log.live_segments();
+            assert!(
+                world.log.is_open(),
+                "seed {seed}: life {life} does not open; {live} live"
+            );
+            (taken.is_ok(), last)
+        };
+        for life in 0..120 {
+            begun += u64::from(live(&mut world, life).0);
+        }
+        assert!((10..40).contains(&begun), "seed {seed}: {begun} terms");
+        let (_, last) = live(&mut world, 120);
+        world.checkpoints.insert(region, last);
+        world.log.applied(region, last);
+        world.log.checkpointed(region, last);
+        let meta = MetaRecord {
+            truncated: (last, world.log.term(region, last).expect("the last one")),
+            reset: false,
+            tombstone: false,
+            payload: Bytes::from_static(b"truncated"),
+        };
+        world.set_meta(region, meta).expect("room for a state");
+        world.settle().expect("no cut");
+        world.settle().expect("no cut");
+        assert!(live(&mut world, 121).0, "seed {seed}: there is room again");
+        world.check_states().expect("all that was begun is there");
+    }
+}
+
 /// A log that is used up, on a disk that is not: leaders begin their terms until one of them
 /// truncates.
 #[test]

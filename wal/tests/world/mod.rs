@@ -112,6 +112,12 @@ impl World {
 
     pub fn append(&mut self, region: RegionId, entry: Entry) -> Result<(), Refused> {
         self.log.append(region, std::slice::from_ref(&entry))?;
+        self.began(region, entry);
+        Ok(())
+    }
+
+    /// The log has taken an entry.
+    pub fn began(&mut self, region: RegionId, entry: Entry) {
         let model = self.model.entry(region).or_default();
         model.entries.retain(|index, _| *index < entry.index);
         model.last = entry.index;
@@ -119,7 +125,6 @@ impl World {
             .entries
             .insert(entry.index, (entry.term, entry.payload));
         self.remember();
-        Ok(())
     }
 
     pub fn set_hard_state(&mut self, region: RegionId, payload: Bytes) -> Result<(), Refused> {
