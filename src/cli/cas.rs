@@ -67,8 +67,10 @@ pub(super) fn run(cas: Cas) -> Result<(), Failure> {
         Answer::AllWritten(written) => written.first(),
         _ => None,
     };
-    let Some(Written::Compared { held, previous }) = written else {
-        return Err(strange(&answer));
+    let (held, previous) = match written {
+        Some(Written::Compared { held, previous }) => (held, previous),
+        Some(Written::Held(held)) => (held, &None),
+        _ => return Err(strange(&answer)),
     };
     let mut out = cas.target.output();
     if *held || cas.target.is_json() {

@@ -12,7 +12,7 @@ use super::bell::Bell;
 use super::driver::Driver;
 use super::figures::count;
 use super::http;
-use super::native::NativeTalk;
+use super::native::{NativeTalk, WINDOW_BYTES};
 use super::peer_door::PeerTalk;
 use super::resp::RespTalk;
 use crate::shard::request::Response;
@@ -64,9 +64,19 @@ pub struct State {
 }
 
 impl State {
+    /// Bytes that wait for the client.
+    fn owed(&self) -> usize {
+        self.out.len() + self.unsent
+    }
+
     /// Whether so much is to be sent that nothing more is done for this client until it reads.
     fn owes_much(&self, driver: &Driver) -> bool {
-        self.out.len() + self.unsent >= driver.config.client.output_mib << 20
+        self.owed() >= driver.config.client.output_mib << 20
+    }
+
+    /// Whether so much waits for it that answers to what was asked before that are not kept either.
+    fn owes_all(&self, driver: &Driver) -> bool {
+        self.owed() >= (driver.config.client.output_mib << 20) + WINDOW_BYTES
     }
 }
 
@@ -299,11 +309,13 @@ impl Connection {
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        let (owed, is_full) = (state.owed(), state.owes_all(driver));
         match &mut state.talk {
             Talk::Resp(talk) => {
+                talk.owe(owed);
                 talk.answered(driver, self, tag, response, &state.input, &mut state.out);
             }
-            Talk::Native(talk) => talk.answered(tag, &response, &mut state.out),
+            Talk::Native(talk) => talk.answered(tag, response, is_full, &mut state.out),
             _ => {}
         }
         driver.touch(self);
@@ -316,7 +328,9 @@ impl Connection {
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        let owed = state.owed();
         if let Talk::Resp(talk) = &mut state.talk {
+            talk.owe(owed);
             talk.retry(driver, self, &state.input, &mut state.out, true);
         }
         driver.touch(self);

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use hdrhistogram::Histogram;
 
 use crate::shard::error::Error;
-use crate::shard::request::Response;
+use crate::shard::request::{Answer, Response};
 
 /// Latencies are kept up to a minute; longer ones count as that.
 const LONGEST: u64 = 60_000_000_000;
@@ -68,6 +68,8 @@ impl Figures {
     /// A request was answered after so many nanoseconds.
     pub fn answered(&self, writes: bool, nanos: u64, response: &Response) {
         match response {
+            // Questions to placement are no commands, and shards ask them by themselves.
+            Ok(Answer::Placement(_)) => {}
             Ok(_) if writes => self.writes.borrow_mut().saturating_record(nanos.max(1)),
             Ok(_) => self.reads.borrow_mut().saturating_record(nanos.max(1)),
             Err(error) => self.failed(error),

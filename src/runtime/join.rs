@@ -77,6 +77,27 @@ pub fn join(
     }
 }
 
+/// Fails where this very node answers at the address where it was last: another process has its data, or a copy of it,
+/// and the cluster would take one for the other. The ports of this process are not bound yet.
+pub fn check_only(identity: &Identity) -> Result<(), Failure> {
+    let Ok(address) = Address::parse(&identity.address) else {
+        return Ok(());
+    };
+    match Caller::connect(&address, GLANCE) {
+        Ok(caller)
+            if caller.cluster == identity.cluster && identity.stores.contains(&caller.store) =>
+        {
+            let why = format!(
+                "node {} runs already: store {} of it answers at {}; this directory is a copy of its data, or is to be started \
+                 when the other process has ended",
+                identity.node, caller.store, identity.address
+            );
+            Err(Failure::new(Exit::InUse, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Fails where somebody else answers at the address that others are to be told. The ports of this node are bound, and
 /// nobody answers at them yet.
 pub fn check_alone(config: &Config, address: &Address) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use super::board::{self, Board};
 use super::client;
 use super::clock::Clock;
 use super::config::{Config, Io};
-use super::disk::{ShardDirectory, StoreQueues};
+use super::disk::{Failure as DiskFailure, ShardDirectory, StoreQueues};
 use super::driver::{Driver, Process, Station};
 use super::failure::{Exit, Failure};
 use super::label;
@@ -235,11 +235,23 @@ async fn become_open(driver: &Rc<Driver>, mut founding: Option<Found>) -> Result
         let is_without_log = !driver.shard.borrow().log().is_open() && driver.log.under_way() == 0;
         without_log += u32::from(is_without_log);
         if without_log > LOOKS_WITHOUT_LOG {
-            let why = format!(
-                "there is no space for a segment of the log, which takes {} MiB",
-                driver.config.log.segment_mib
-            );
-            return Err(Failure::new(Exit::NoSpace, why));
+            let mib = driver.config.log.segment_mib;
+            let error = driver.log.not_made();
+            let said = error
+                .as_ref()
+                .map_or(String::new(), |error| format!(": {error}"));
+            // A limit on the length of files is as good as a disk that is full.
+            let is_space = error.is_none_or(|error| match error.failure {
+                DiskFailure::NoSpace => true,
+                DiskFailure::Device { code } => code == libc::EFBIG,
+                DiskFailure::Missing => false,
+            });
+            let (exit, why) = match is_space {
+                true => (Exit::NoSpace, "there is no space for a segment of the log"),
+                false => (Exit::FailedWrite, "a segment of the log cannot be made"),
+            };
+            let why = format!("{why}, which takes {mib} MiB{said}");
+            return Err(Failure::new(exit, why));
         }
         // While the space is written that is held back for a full disk, the disk counts as full.
         let is_settled = !driver.shard.borrow().store().is_reserving();

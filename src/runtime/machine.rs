@@ -81,6 +81,33 @@ pub fn draw() -> u64 {
     u64::from_le_bytes(bytes).max(1)
 }
 
+/// Files that a process takes beside those of its shards, and a shard, with a few connections each.
+const FILES: u64 = 32;
+
+/// Fails where the process may not open as many files as it takes before anybody connects.
+pub fn check_files(shards: u16) -> Result<(), Failure> {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let needed = FILES * (1 + u64::from(shards));
+    match files_allowed(&limits) {
+        Some(allowed) if allowed < needed => {
+            let why = format!(
+                "this process may open {allowed} files, and a node of {shards} shards takes {needed} and one for each \
+                 connection; 'ulimit -n 65536' lets it have more"
+            );
+            Err(Failure::new(Exit::Usage, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many files may be open, as the kernel says of a process; none: any number, or it does not say.
+fn files_allowed(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +126,16 @@ mod tests {
         let many = cores(&[], all.len() + 1).expect_err("not so many");
         assert_eq!(many.exit, Exit::Usage);
         assert!(cores(&[100_000], 0).is_err());
+    }
+
+    #[test]
+    fn the_kernel_says_how_many_files_may_be_open() {
+        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            16                   512                  files\n";
+        assert_eq!(files_allowed(limits), Some(16));
+        assert_eq!(
+            files_allowed("Max open files  unlimited  unlimited  files"),
+            None
+        );
+        assert_eq!(files_allowed(""), None);
     }
 }

@@ -1,4 +1,9 @@
-//! A connection that speaks our own protocol: any number of requests on their way, answered in any order.
+//! A connection that speaks our own protocol: many requests on their way, answered in any order.
+//!
+//! How many follows from how long answers are. It begins with few, each short answer makes it one more, and a long one
+//! makes it so many as are together no longer than [`WINDOW_BYTES`]. Requests that were taken in before that was known
+//! are answered all the same; but where more would wait for the client than it may leave unread and a window beside
+//! that, what was read is not kept for it: it is told that it may ask again.
 
 use std::rc::Rc;
 
@@ -21,18 +26,39 @@ use crate::wire::native::{answer, frame};
 /// Requests of one connection that may be under way at once.
 const UNDER_WAY_MAX: usize = 4096;
 
+/// Those of a connection that has not been answered yet.
+const UNDER_WAY_FIRST: usize = 64;
+
+/// Answers to all requests that are under way are about so long at the most.
+pub const WINDOW_BYTES: usize = 16 << 20;
+
+/// A longer answer makes fewer requests be under way.
+const SHORT_BYTES: usize = WINDOW_BYTES / UNDER_WAY_MAX;
+
 /// A connection that speaks our own protocol.
-#[derive(Default)]
 pub struct NativeTalk {
     is_greeted: bool,
     under_way: usize,
+    /// How many may be.
+    window: usize,
     arena: Arena,
+}
+
+impl Default for NativeTalk {
+    fn default() -> NativeTalk {
+        NativeTalk {
+            is_greeted: false,
+            under_way: 0,
+            window: UNDER_WAY_FIRST,
+            arena: Arena::default(),
+        }
+    }
 }
 
 impl NativeTalk {
     /// Whether no more requests are taken for now.
     pub fn is_full(&self) -> bool {
-        self.under_way >= UNDER_WAY_MAX
+        self.under_way >= self.window
     }
 
     /// Whether requests are under way.
@@ -123,14 +149,80 @@ impl NativeTalk {
         true
     }
 
-    /// A request was answered.
-    pub fn answered(&mut self, id: u64, response: &Response, out: &mut Vec<u8>) {
+    /// A request was answered; `is_full`: so much waits for the client already that no more is kept for it.
+    pub fn answered(&mut self, id: u64, response: Response, is_full: bool, out: &mut Vec<u8>) {
         self.under_way = self.under_way.saturating_sub(1);
-        answer::encode(id, response, &mut self.arena, out);
+        let length = response.as_ref().map_or(0, Answer::bytes);
+        self.window = match length > SHORT_BYTES {
+            true => self.window.min(WINDOW_BYTES / length).max(1),
+            false => (self.window + 1).min(UNDER_WAY_MAX),
+        };
+        let response = match response {
+            Ok(answer) if is_full && length > SHORT_BYTES => match answer.without_previous() {
+                Some(brief) => Ok(brief),
+                None => Err(Error::ServerIsBusy("answers wait to be read")),
+            },
+            response => response,
+        };
+        answer::encode(id, &response, &mut self.arena, out);
     }
 }
 
 fn cut_off(driver: &Driver) -> bool {
     count(&driver.figures.cut_off, 1);
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::request::Written;
+    use crate::wire::native::answer::Answered;
+
+    fn told(talk: &mut NativeTalk, answer: Answer, is_full: bool) -> Result<Answer, Error> {
+        let mut out = Vec::new();
+        talk.answered(7, Ok(answer), is_full, &mut out);
+        let answered = Answered::decode(&Bytes::from(out)).expect("a frame");
+        answered.result.map_err(Error::from)
+    }
+
+    #[test]
+    fn a_window_grows_by_short_answers_and_falls_at_a_long_one() {
+        let mut talk = NativeTalk::default();
+        let short = || Answer::Value(None);
+        let long = || Answer::Value(Some(Bytes::from(vec![1; 1 << 20])));
+        for _ in 0..10_000 {
+            told(&mut talk, short(), true).expect("short ones are always told");
+        }
+        assert_eq!(talk.window, UNDER_WAY_MAX);
+        assert_eq!(told(&mut talk, long(), false), Ok(long()));
+        assert_eq!(talk.window, 16);
+        told(&mut talk, short(), false).expect("an answer");
+        assert_eq!(talk.window, 17);
+        // What is not kept is told; what was written is told all the same.
+        let busy = told(&mut talk, long(), true).expect_err("it is not kept");
+        assert_eq!(busy.number(), Error::ServerIsBusy("").number());
+        let previous = Some(Bytes::from(vec![1; 1 << 20]));
+        let swapped = Answer::Written(Written::Compared {
+            held: true,
+            previous,
+        });
+        assert_eq!(
+            told(&mut talk, swapped, true),
+            Ok(Answer::Written(Written::Held(true)))
+        );
+    }
+
+    #[test]
+    fn what_was_written_is_told_also_where_no_frame_holds_what_was_there() {
+        let previous = Some(Bytes::from(vec![1; 1 << 20]));
+        let swapped = Written::Compared {
+            held: true,
+            previous,
+        };
+        let all = Answer::AllWritten(vec![swapped.clone(), Written::Done, swapped]);
+        let brief = vec![Written::Held(true), Written::Done, Written::Held(true)];
+        let mut talk = NativeTalk::default();
+        assert_eq!(told(&mut talk, all, false), Ok(Answer::AllWritten(brief)));
+    }
 }

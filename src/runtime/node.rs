@@ -54,8 +54,12 @@ impl Node {
         let kept = data.identity()?;
         let cores = machine::cores(&config.node.cores, shards_wanted(&config, kept.as_ref()))?;
         let shards = cores.len() as u16;
+        machine::check_files(shards)?;
         let listen = Address::parse(&config.node.listen)
             .map_err(|why| Failure::new(Exit::Usage, format!("node.listen: {why}")))?;
+        if let Some(kept) = &kept {
+            join::check_only(kept)?;
+        }
         let listening = listen::bind(&listen, shards)?;
         let address = advertised(&config, &listening)?;
         let identity = match kept {

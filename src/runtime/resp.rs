@@ -20,7 +20,7 @@ use super::route::{Next, Wanted};
 use super::serve::is_elsewhere;
 use crate::shard::error::Error;
 use crate::shard::ids::StoreId;
-use crate::shard::request::{Body, Request, Response};
+use crate::shard::request::{Answer, Body, Request, Response};
 use crate::shard::time::Time;
 use crate::wire::resp::info::Info;
 use crate::wire::resp::parse::{Parsed, Parser};
@@ -75,6 +75,8 @@ struct Slot {
     stores: Vec<Option<StoreId>>,
     /// The requests that went wrong in a way that may be tried again, and what went wrong.
     failed: Vec<(usize, Error)>,
+    /// Bytes of answers that it has taken.
+    held: usize,
     /// Its reply, where it was written before those of earlier commands.
     written: Option<Vec<u8>>,
     /// Whether nothing more is to be done but to write its reply.
@@ -100,6 +102,10 @@ pub struct RespTalk {
     flight: VecDeque<Slot>,
     /// How many commands may be under way, by the length of the replies so far.
     flight_max: usize,
+    /// Bytes of answers that those in flight have taken.
+    kept: usize,
+    /// Bytes that wait for the client, when last looked.
+    owed: usize,
     /// The number of the first in flight.
     first: u64,
     /// Where in the input those under way begin.
@@ -124,6 +130,8 @@ impl RespTalk {
             session: Session::new(number, address),
             flight: VecDeque::new(),
             flight_max: FLIGHT_FIRST,
+            kept: 0,
+            owed: 0,
             first: 0,
             begin: 0,
             row: Row::Reads,
@@ -137,6 +145,19 @@ impl RespTalk {
     /// Whether it stopped before the end of what came in, and goes on when something was sent.
     pub fn is_interrupted(&self) -> bool {
         self.is_interrupted
+    }
+
+    /// So many bytes wait for the client.
+    pub fn owe(&mut self, bytes: usize) {
+        self.owed = bytes;
+    }
+
+    /// Whether an answer of so many bytes for the command at this place is more than is kept for the client. What
+    /// others have taken does not count for the first one, which has to go on so that they do.
+    fn is_too_much(&self, driver: &Driver, place: usize, bytes: usize) -> bool {
+        let most = (driver.config.client.output_mib << 20) + FLIGHT_BYTES;
+        let kept = if place == 0 { 0 } else { self.kept };
+        bytes > SHORT_BYTES && kept + self.owed + bytes > most
     }
 
     /// Whether commands are under way.
@@ -286,6 +307,7 @@ impl RespTalk {
                     store: None,
                     stores: Vec::new(),
                     failed: Vec::new(),
+                    held: 0,
                     written: None,
                     is_over: false,
                     plan: Plan::nothing(),
@@ -320,6 +342,7 @@ impl RespTalk {
             store: None,
             stores: Vec::new(),
             failed: Vec::new(),
+            held: 0,
             written: Some(text),
             is_over: true,
         });
@@ -339,16 +362,30 @@ impl RespTalk {
         let Some(place) = number.checked_sub(self.first) else {
             return;
         };
-        let Some(slot) = self.flight.get_mut(place as usize) else {
+        let place = place as usize;
+        let bytes = response.as_ref().map_or(0, Answer::bytes);
+        if bytes > SHORT_BYTES {
+            self.flight_max = self.flight_max.min(FLIGHT_BYTES / bytes).max(1);
+        }
+        let is_too_much = self.is_too_much(driver, place, bytes);
+        let Some(slot) = self.flight.get_mut(place) else {
             return;
         };
         slot.open -= 1;
         match response {
+            Ok(answer) if is_too_much && answer.is_read() => {
+                // It is read again when there is room, and the time that passes until then is the client's.
+                slot.since = driver.clock.mono();
+                slot.failed
+                    .push((group, Error::ServerIsBusy("answers wait to be read")));
+            }
             Err(error) if is_elsewhere(&error) => slot.failed.push((group, error)),
             Err(error)
                 if matches!(error.kind(), Error::TooLarge { .. })
                     && halve(driver, connection, slot, number, group) => {}
             response => {
+                slot.held += bytes;
+                self.kept += bytes;
                 match slot.groups.get(group) {
                     Some(places) => slot.plan.take_some(places, response),
                     None => slot.plan.take(response),
@@ -400,6 +437,7 @@ impl RespTalk {
                     &mut Writer::new(out, slot.version),
                 ),
             }
+            self.kept -= slot.held;
             self.flight.pop_front();
             self.first += 1;
             let length = out.len() - before;
@@ -426,6 +464,17 @@ impl RespTalk {
             return;
         }
         let now = driver.clock.now();
+        if self.owed >= driver.config.client.output_mib << 20 {
+            // Whoever does not read is not read for.
+            for slot in self
+                .flight
+                .iter_mut()
+                .filter(|slot| !slot.failed.is_empty())
+            {
+                slot.since = now.mono;
+            }
+            return self.retry_later(driver, connection);
+        }
         let limit = driver.config.client.timeout_ms * 1_000_000;
         // A write that came later and is done must not be overtaken by one that was to be before it.
         let (writes, mut overtaken) = (self.row == Row::Writes, false);
@@ -444,7 +493,7 @@ impl RespTalk {
         }
         self.write(driver, out);
         let mut later = false;
-        for place in 0..self.flight.len() {
+        for place in 0..self.flight.len().min(self.flight_max) {
             let number = self.first + place as u64;
             let slot = &mut self.flight[place];
             if slot.failed.is_empty() || slot.open > 0 {
@@ -480,15 +529,22 @@ impl RespTalk {
             ask(driver, connection, &mut plan, slot, number, now);
             slot.plan = plan.park();
         }
-        if later && !self.is_retrying {
-            self.is_retrying = true;
-            let (driver, connection) = (driver.clone(), connection.clone());
-            glommio::spawn_local(async move {
-                Timer::new(RETRY_AFTER).await;
-                connection.retry(&driver);
-            })
-            .detach();
+        if later {
+            self.retry_later(driver, connection);
         }
+    }
+
+    fn retry_later(&mut self, driver: &Rc<Driver>, connection: &Rc<Connection>) {
+        if self.is_retrying {
+            return;
+        }
+        self.is_retrying = true;
+        let (driver, connection) = (driver.clone(), connection.clone());
+        glommio::spawn_local(async move {
+            Timer::new(RETRY_AFTER).await;
+            connection.retry(&driver);
+        })
+        .detach();
     }
 }
 

@@ -120,6 +120,7 @@ impl Shard {
             releases: VecDeque::new(),
             incarnations: 0,
             proposed_bytes: 0,
+            told_bytes: 0,
             admitted: 0,
             gate: Gate::default(),
             reads_waiting: 0,
@@ -887,6 +888,7 @@ impl Shard {
         self.divide();
         self.core.send_beats();
         self.core.admitted = 0;
+        self.core.told_bytes = 0;
         self.core.gate = Gate::default();
         self.bury();
         self.rotate();

@@ -52,6 +52,8 @@ pub struct Limits {
     pub reads_waiting: usize,
     /// Bytes of keys and values in one answer to a scan.
     pub answer_bytes: usize,
+    /// Bytes of values that are told in one turn; what more is known waits for the next.
+    pub turn_bytes: usize,
     /// Entries that one region applies in one turn.
     pub apply_entries: usize,
     /// Bytes in one append message.
@@ -140,6 +142,7 @@ impl Limits {
         unapplied_bytes: 64 << 20,
         reads_waiting: 65_536,
         answer_bytes: 1 << 20,
+        turn_bytes: 32 << 20,
         apply_entries: 256,
         append_bytes: 1 << 20,
         append_inflight: 256,
@@ -183,6 +186,7 @@ impl Limits {
         unapplied_bytes: 64 << 10,
         reads_waiting: 64,
         answer_bytes: 4 << 10,
+        turn_bytes: 32 << 10,
         apply_entries: 16,
         append_bytes: 4 << 10,
         append_inflight: 8,

@@ -470,7 +470,14 @@ impl Peer {
         }
         let leads = self.leads();
         let mut later = VecDeque::new();
+        let mut told = 0;
         while let Some((index, read)) = self.reads.confirmed.pop_front() {
+            if told > 0 && core.has_told_much() {
+                later.push_back((index, read));
+                later.extend(std::mem::take(&mut self.reads.confirmed));
+                self.dirty = true;
+                break;
+            }
             if index > self.machine.applied {
                 later.push_back((index, read));
                 continue;
@@ -516,6 +523,7 @@ impl Peer {
                     }
                     looked => {
                         let outcome = visible(looked, self.machine.clock);
+                        told += 1;
                         core.finish_read(request, outcome.map(Answer::Value));
                         continue;
                     }
@@ -568,7 +576,14 @@ impl Peer {
         let clock = self.machine.clock;
         let version = self.region().epoch.version;
         let leads = self.leads();
+        let mut told = 0;
         for ran in std::mem::take(&mut self.reads.running) {
+            // One at least, so that no region waits for ever.
+            if told > 0 && core.has_told_much() {
+                self.dirty = true;
+                self.reads.running.push(ran);
+                continue;
+            }
             let request = ran.request;
             if ran.version != version {
                 core.finish_read(request, Err(self.epoch_error()));
@@ -576,7 +591,10 @@ impl Peer {
             }
             let wall = (leads && ran.question.is_some()).then_some(core.now.wall);
             match step(core, clock, wall, ran.running) {
-                Ok(Step::Answered(answer)) => core.finish_read(request, Ok(answer)),
+                Ok(Step::Answered(answer)) => {
+                    told += 1;
+                    core.finish_read(request, Ok(answer));
+                }
                 Ok(Step::Due) => {
                     let asker = Asker::Client {
                         request,
@@ -710,8 +728,15 @@ fn failed(error: ReadFailed) -> Error {
 }
 
 impl Core {
+    /// Whether so much was told in this turn that the rest waits for the next: whoever asked has to keep it all until
+    /// it is sent.
+    fn has_told_much(&self) -> bool {
+        self.told_bytes >= self.limits().turn_bytes
+    }
+
     fn finish_read(&mut self, request: RequestId, response: Result<Answer, Error>) {
         self.reads_waiting -= 1;
+        self.told_bytes += response.as_ref().map_or(0, Answer::bytes);
         self.respond(request, response);
     }
 

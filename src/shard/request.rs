@@ -224,6 +224,8 @@ pub enum Written {
         /// The value before.
         previous: Option<Bytes>,
     },
+    /// A comparison: whether it held. What was there is more than one answer holds, and is not told.
+    Held(bool),
     /// A counter's new value.
     Counter(i64),
     /// The value is no number, or the sum no longer one; nothing was changed.
@@ -252,6 +254,48 @@ pub enum Answer {
     Done,
     /// What placement answers.
     Placement(placement::Message),
+}
+
+impl Answer {
+    /// Bytes of keys and values in it.
+    pub fn bytes(&self) -> usize {
+        let value = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        let written = |written: &Written| match written {
+            Written::Compared { previous, .. } => value(previous),
+            _ => 0,
+        };
+        match self {
+            Answer::Written(one) => written(one),
+            Answer::AllWritten(all) => all.iter().map(written).sum(),
+            Answer::Value(one) => value(one),
+            Answer::Values(values) => values.iter().map(value).sum(),
+            Answer::Pairs { pairs, .. } => pairs.iter().map(|(k, v)| k.len() + v.len()).sum(),
+            Answer::Done | Answer::Placement(_) => 0,
+        }
+    }
+
+    /// Whether it only tells what is there: then it may be asked for again.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Answer::Value(_) | Answer::Values(_) | Answer::Pairs { .. }
+        )
+    }
+
+    /// The same without the values that were there before a write, if it tells any.
+    pub fn without_previous(&self) -> Option<Answer> {
+        let brief = |written: &Written| match written {
+            Written::Compared { held, .. } => Written::Held(*held),
+            other => other.clone(),
+        };
+        match self {
+            Answer::Written(one @ Written::Compared { .. }) => Some(Answer::Written(brief(one))),
+            Answer::AllWritten(all) if self.bytes() > 0 => {
+                Some(Answer::AllWritten(all.iter().map(brief).collect()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The answer to a request.

@@ -239,6 +239,11 @@ fn record(now: u64, current: Current, answer: Answer, history: &mut Vec<Operatio
                 held,
                 previous: owned(previous),
             },
+            // Only where answers are sent over a wire: there is none here.
+            Written::Held(held) => Seen::Compared {
+                held,
+                previous: None,
+            },
             Written::Counter(sum) => Seen::Counter(sum),
             Written::NotANumber => Seen::Done,
         }],

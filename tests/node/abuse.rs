@@ -1,8 +1,17 @@
 //! Clients that break every rule: the node cuts them off, stays up, and serves the others.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coracle::shard::error::Error;
+use coracle::shard::request::{Answer, Body, Freshness};
+use coracle::wire::native::answer::Answered;
+use coracle::wire::native::ask::{self, Ask};
+use coracle::wire::native::greet::{WELCOME_BYTES, hello};
+use coracle::wire::native::{Arena, frame};
 
 use crate::client::{Client, Reply};
 use crate::process::{Node, coracle_with_files, wait_for};
@@ -353,4 +362,148 @@ fn whoever_says_nothing_is_not_waited_for() {
         begun.elapsed()
     );
     serves(&node);
+}
+
+/// Waits until a node sends nothing more.
+fn is_quiet(node: &Node) {
+    let sent = || {
+        let page =
+            String::from_utf8_lossy(&answered(node, b"GET /metrics HTTP/1.0\r\n\r\n")).into_owned();
+        let number = |name: &str| {
+            let line = page.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        };
+        let turns = number("coracle_turn_seconds_count").expect("it turns");
+        (
+            turns,
+            number("coracle_requests_under_way").expect("it is counted"),
+        )
+    };
+    // What is counted is told now and then.
+    let mut before = sent();
+    let mut same = 0;
+    wait_for("nothing is under way", || {
+        let now = sent();
+        same = match (now.0 > before.0, now.1 == before.1) {
+            (true, true) => same + 1,
+            (true, false) => 0,
+            _ => same,
+        };
+        before = now;
+        same >= 3
+    });
+}
+
+/// Requests that were taken in while answers were short, and whose answers are long and not read.
+#[test]
+fn long_answers_that_nobody_reads_are_not_kept() {
+    const COUNT: u64 = 600;
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = [("CORACLE_CLIENT__OUTPUT_MIB", "8")];
+    let node = Node::start_with(&directory.path().join("data"), &[], &settings);
+    assert!(node.client().set("large", &vec![b'x'; 1 << 20]));
+    let mut stream = connect(&node);
+    stream.write_all(&hello()).expect("it listens");
+    stream
+        .read_exact(&mut [0; WELCOME_BYTES])
+        .expect("a welcome");
+    let (mut arena, mut number) = (Arena::default(), 0);
+    let mut asked = |count: u64, key: &[u8]| {
+        let mut bytes = Vec::new();
+        for _ in 0..count {
+            number += 1;
+            let ask = Ask {
+                id: number,
+                ..Ask::default()
+            };
+            let body = Body::Get {
+                key,
+                freshness: Freshness::Linearizable,
+            };
+            ask::encode(&ask, &body, &mut arena, &mut bytes).expect("it is short");
+        }
+        bytes
+    };
+    let answer = |stream: &mut TcpStream| {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).expect("an answer");
+        let length = frame::length(&head).expect("a length").expect("all of it");
+        let mut bytes = vec![0; length];
+        bytes[..4].copy_from_slice(&head);
+        stream.read_exact(&mut bytes[4..]).expect("all of it");
+        Answered::decode(&Bytes::from(bytes)).expect("an answer")
+    };
+    // After many short answers many may be under way.
+    for _ in 0..50 {
+        stream
+            .write_all(&asked(100, b"\x01none"))
+            .expect("it listens");
+        for _ in 0..100 {
+            assert_eq!(answer(&mut stream).result, Ok(Answer::Value(None)));
+        }
+    }
+    let before = node.memory();
+    stream
+        .write_all(&asked(COUNT, b"\x01large"))
+        .expect("it listens");
+    is_quiet(&node);
+    let more = node.memory().saturating_sub(before);
+    assert!(more < MEMORY_MORE, "{} MiB more", more >> 20);
+    serves(&node);
+    let (mut values, mut seen) = (0, BTreeSet::new());
+    for _ in 0..COUNT {
+        let answered = answer(&mut stream);
+        assert!(seen.insert(answered.id), "it is answered once");
+        match answered.result {
+            Ok(Answer::Value(Some(value))) => {
+                assert_eq!(value.len(), 1 << 20);
+                values += 1;
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(failure) => assert_eq!(failure.number, Error::ServerIsBusy("").number()),
+        }
+    }
+    println!(
+        "{values} values, {} that may be asked for again, {} MiB more",
+        COUNT - values,
+        more >> 20
+    );
+    assert!(values >= 8, "{values}");
+}
+
+/// The same of a client of Redis: its commands are answered in order and whole, when it reads.
+#[test]
+fn long_replies_that_nobody_reads_are_not_kept_either() {
+    const COUNT: usize = 600;
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = [("CORACLE_CLIENT__OUTPUT_MIB", "8")];
+    let node = Node::start_with(&directory.path().join("data"), &[], &settings);
+    let mut client = node.client();
+    assert!(client.set("large", &vec![b'x'; 1 << 20]));
+    let short = Client::encode(&[b"SET", b"a", b"1"]).repeat(1000);
+    for _ in 0..8 {
+        client.send(&short).expect("it listens");
+        for _ in 0..1000 {
+            assert_eq!(client.read().expect("an answer"), Reply::Line("OK".into()));
+        }
+    }
+    let before = node.memory();
+    let asked = (0..COUNT).flat_map(|number| {
+        let from = number.to_string();
+        Client::encode(&[b"GETRANGE", b"large", from.as_bytes(), b"-1"])
+    });
+    client
+        .send(&asked.collect::<Vec<u8>>())
+        .expect("it listens");
+    is_quiet(&node);
+    let more = node.memory().saturating_sub(before);
+    assert!(more < MEMORY_MORE, "{} MiB more", more >> 20);
+    serves(&node);
+    for number in 0..COUNT {
+        let Ok(Reply::Bytes(Some(piece))) = client.read() else {
+            panic!("no piece {number}");
+        };
+        assert_eq!(piece.len(), (1 << 20) - number);
+    }
+    println!("{} MiB more", more >> 20);
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::process::{Node, coracle, refused, run};
+use crate::process::{Node, coracle, coracle_with_files, refused, run, tool};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
@@ -276,6 +276,46 @@ fn a_full_disk_at_start_is_said_so() {
     // Where there is space again, it begins.
     let node = Node::start_with(&data, &[], &[("CORACLE_LOG__SEGMENT_MIB", "64")]);
     assert!(node.client().set("a", b"1"));
+}
+
+#[test]
+fn too_few_files_are_not_taken_for_a_full_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let arguments = [
+        "start",
+        "--data",
+        text(&data),
+        "--listen",
+        "127.0.0.1:0",
+        "--shards",
+        "1",
+    ];
+    let (code, _, told) = run(coracle_with_files(16).args(arguments));
+    expect((code, told), 2, &["may open 16 files", "ulimit -n"]);
+}
+
+#[test]
+fn a_copy_of_a_directory_does_not_run_beside_the_original() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+    let node = Node::start(&one, &[]);
+    assert!(node.client().set("a", b"1"));
+    assert!(tool("cp", &["-r", text(&one), text(&two)]));
+    let copy = [
+        "--data",
+        text(&two),
+        "--listen",
+        "127.0.0.1:0",
+        "--shards",
+        "1",
+    ];
+    let name = format!("node {} runs already", node.word("node"));
+    expect(refused(&copy), 10, &[&name, &node.address(), "copy"]);
+    // Where the original is gone, what was copied may take its place.
+    assert_eq!(node.stop(), 0);
+    let node = Node::start(&two, &[]);
+    assert_eq!(node.client().get("a"), Some(b"1".to_vec()));
 }
 
 #[test]

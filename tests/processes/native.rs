@@ -171,6 +171,7 @@ fn seen(deed: &Deed, answer: Answer) -> Result<Vec<Seen>, String> {
             },
             Written::Counter(sum) => Seen::Counter(sum),
             Written::NotANumber => return Err("a counter is no number".to_string()),
+            Written::Held(_) => return Err("a short value was not told".to_string()),
         })
     };
     let count = deed.operations.len();

@@ -60,6 +60,8 @@ struct State {
     files: BTreeMap<Slot, Rc<DirectFile>>,
     /// The first failure of a write or a sync: it is final.
     failed: Option<DiskError>,
+    /// Why a segment could not be made the last time that it was tried.
+    not_made: Option<DiskError>,
 }
 
 /// What has been done, or failed: the answer to one effect.
@@ -175,7 +177,9 @@ impl LogDisk {
                 let disk = self.shared.clone();
                 self.spawn(async move {
                     let done = disk.create(slot, u64::from(bytes)).await;
-                    Finish::Created(slot, done.map_err(|error| error.failure))
+                    let failure = done.as_ref().err().map(|error| error.failure);
+                    disk.state.borrow_mut().not_made = done.err();
+                    Finish::Created(slot, failure.map_or(Ok(()), Err))
                 });
             }
             Effect::Sync { slot } => {
@@ -322,6 +326,11 @@ impl LogDisk {
     pub fn needs_executor(&self) -> bool {
         let on_ring = self.ring.as_ref().map_or(0, |(_, writes)| writes.len());
         self.under_way() > on_ring
+    }
+
+    /// Why a segment could not be made the last time that it was tried.
+    pub fn not_made(&self) -> Option<DiskError> {
+        self.shared.state.borrow().not_made.clone()
     }
 
     /// Why the log is final, if it is.

@@ -42,6 +42,7 @@ pub(crate) enum WrittenForm<'a> {
     },
     Counter(i64),
     NotANumber,
+    Held(bool),
 }
 
 impl<'a> From<&'a Written> for WrittenForm<'a> {
@@ -52,6 +53,7 @@ impl<'a> From<&'a Written> for WrittenForm<'a> {
                 held: *held,
                 previous: previous.as_ref().map(|previous| Octets(previous)),
             },
+            Written::Held(held) => WrittenForm::Held(*held),
             Written::Counter(sum) => WrittenForm::Counter(*sum),
             Written::NotANumber => WrittenForm::NotANumber,
         }
@@ -98,6 +100,7 @@ impl ArchivedWrittenForm<'_> {
             },
             ArchivedWrittenForm::Counter(sum) => Written::Counter(sum.to_native()),
             ArchivedWrittenForm::NotANumber => Written::NotANumber,
+            ArchivedWrittenForm::Held(held) => Written::Held(*held),
         })
     }
 }
@@ -163,7 +166,8 @@ fn weight(answer: &Answer) -> usize {
     }
 }
 
-/// Appends the answer to a request. One that no frame can hold becomes a failure that says so.
+/// Appends the answer to a request. What was written is told without what was there before, where no frame holds
+/// that; what was read becomes a failure that says so.
 pub fn encode(id: u64, response: &Response, arena: &mut Arena, out: &mut Vec<u8>) {
     let start = out.len();
     let head = |failed: u8, out: &mut Vec<u8>| {
@@ -180,6 +184,10 @@ pub fn encode(id: u64, response: &Response, arena: &mut Arena, out: &mut Vec<u8>
                 if archived.is_ok() && out.len() - start <= FRAME_BYTES_MAX {
                     return close(out, start);
                 }
+            }
+            if let Some(brief) = answer.without_previous() {
+                out.truncate(start);
+                return encode(id, &Ok(brief), arena, out);
             }
             &Error::TooLarge {
                 what: "an answer",

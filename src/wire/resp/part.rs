@@ -282,6 +282,21 @@ impl<'a> Part<'a> {
                 }
                 edit.outcome(previous)
             }
+            (Written::Held(true), Op::Edit(edit)) => match &self.stage {
+                // Then it was what was expected.
+                Stage::Seen { value, .. } => edit.outcome(value.clone()),
+                _ => return Err(UNFIT),
+            },
+            (Written::Held(false), Op::Edit(_)) => {
+                // It is another one, which is to be read.
+                self.stage = Stage::Open;
+                return Ok(());
+            }
+            (Written::Held(held), _) => Outcome::Swapped {
+                held,
+                previous: None,
+                len: 0,
+            },
             (Written::Compared { held, previous }, _) => Outcome::Swapped {
                 held,
                 previous,
