@@ -9,10 +9,6 @@
 //!
 //! Disks are always done already, links carry everything in the same round; frames are made to be counted. Each row is
 //! a process of its own. Time is that of the processor, so others on the machine do not count.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the benches are where the world enters, clocks included"
-)]
 
 use std::process::Command;
 
@@ -47,6 +43,10 @@ struct Group {
     /// Nanoseconds of the processor, of each.
     spent: Vec<u64>,
     buffer: Vec<u8>,
+    #[expect(
+        clippy::vec_box,
+        reason = "messages come boxed, and frames are made of what comes"
+    )]
     post: Vec<Vec<Vec<Box<PeerMessage>>>>,
     encoder: Encoder,
     frame: Vec<u8>,

@@ -35,7 +35,6 @@ use super::pause::SplitFigures;
 use super::peer::{Destroying, Peer, Stage};
 use super::peers::Peers;
 use super::propose::Gate;
-use super::quiet::Round;
 use super::recover::{Replay, Replayed};
 use super::region::{PeerInfo, Region, Role};
 use super::replicate::is_initial;
@@ -47,6 +46,7 @@ use super::snapshot::Sent;
 use super::split::Cause;
 use super::time::{MILLISECOND, Time};
 use super::turn::Line;
+use super::vigil::Round;
 
 /// Ticks that are caught up with at once, at the most.
 const TICKS_AT_ONCE: u64 = 3;

@@ -38,6 +38,8 @@ pub mod at_hand; // reads that are answered while they are asked
 mod tick; // what happens because time passes
 mod neighbours; // the stores on whose life quiet peers rely
 mod quiet; // regions of which nobody wants anything
+mod vigil; // what a shard does for quiet peers
+mod beats; // what is short of many regions leaves as one
 mod divide; // a split takes effect
 mod leave; // how a peer goes
 mod pace; // how fast snapshots leave

@@ -23,25 +23,14 @@ use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 use raft::{Progress, ProgressState, StateRole};
 
-use super::brain::Shard;
 use super::core::Core;
 use super::ids::{Index, PeerId, RegionId, StoreId, Term};
 use super::limits::Limits;
-use super::message::{Beat, BeatKind, Beats, PeerMessage, RaftMessage};
-use super::mutant::Mutant;
+use super::message::{Beat, BeatKind};
 use super::observe::Observation;
 use super::peer::{Peer, Stage};
 use super::region::{PeerInfo, Role};
 use super::window::Prepared;
-
-/// Beats in one message, at the most.
-const BEATS_MAX: usize = 4096;
-
-/// Longer contexts of heartbeats go by themselves.
-const CONTEXT_BYTES_MAX: usize = 64;
-
-/// When all quiet regions are to be told of at once, that takes so many ticks.
-const ROUND_TICKS: usize = 20;
 
 /// How far a peer is on its way to be quiet.
 #[derive(Debug, Default)]
@@ -71,24 +60,6 @@ struct Quiet {
     heard: u64,
     /// Whose life it relies on.
     stores: Box<[StoreId]>,
-}
-
-/// The order in which quiet peers are looked after.
-#[derive(Debug, Default)]
-pub struct Round {
-    /// Whose turn it is, by place.
-    place: usize,
-    /// What is left of a visit, in parts of a period.
-    due: u64,
-    /// So many are to be visited faster than usual.
-    hurried: usize,
-}
-
-impl Round {
-    /// All are looked after soon.
-    pub fn hurry(&mut self, peers: usize) {
-        self.hurried = peers;
-    }
 }
 
 impl Peer {
@@ -302,7 +273,7 @@ impl Peer {
 
     /// Wakes one that its leader's store has left. Not all of them campaign at once, and none is refused for
     /// nothing: its ticks are beyond an election's least, or as they are.
-    fn wake_to_campaign(&mut self, core: &mut Core) {
+    pub fn wake_to_campaign(&mut self, core: &mut Core) {
         if !self.is_quiet() {
             return;
         }
@@ -349,7 +320,7 @@ impl Peer {
     }
 
     /// The leader asks whether the region may be quiet.
-    fn asked_to_rest(&mut self, core: &mut Core, beat: &Beat) {
+    pub fn asked_to_rest(&mut self, core: &mut Core, beat: &Beat) {
         let raft = &self.node.raft;
         let agrees = beat.term.0 == raft.term
             && beat.from.0 == raft.leader_id
@@ -369,7 +340,7 @@ impl Peer {
     }
 
     /// A follower is quiet, and relies on this one.
-    fn relied_on(&mut self, core: &mut Core, from: StoreId, beat: &Beat) {
+    pub fn relied_on(&mut self, core: &mut Core, from: StoreId, beat: &Beat) {
         let belongs = self.region().peer(beat.from).is_some();
         if !belongs {
             let peer = beat.from;
@@ -406,7 +377,7 @@ impl Peer {
     }
 
     /// A quiet peer is looked after, now and then: placement is told of its region, or its leader of it.
-    fn look_after(&mut self, core: &mut Core, period: u64) {
+    pub fn look_after(&mut self, core: &mut Core, period: u64) {
         if !self.is_quiet() {
             return;
         }
@@ -420,189 +391,6 @@ impl Peer {
         self.compare_in = self.compare_in.saturating_sub(period);
         if self.compare_in == 0 && core.limits().compare_ticks > 0 {
             self.wake(core);
-        }
-    }
-}
-
-impl Core {
-    /// Puts what raft has to say among what is short, if it is; else it is given back.
-    pub fn shorten(&mut self, message: RaftMessage) -> Option<RaftMessage> {
-        let raft = &message.message;
-        let kind = match raft.get_msg_type() {
-            // It may create its receiver, and names a range for that.
-            MessageType::MsgHeartbeat if raft.commit == 0 => return Some(message),
-            MessageType::MsgHeartbeat => BeatKind::Heartbeat,
-            MessageType::MsgHeartbeatResponse => BeatKind::HeartbeatAnswer,
-            _ => return Some(message),
-        };
-        if raft.context.len() > CONTEXT_BYTES_MAX {
-            return Some(message);
-        }
-        let beat = Beat {
-            region: message.region,
-            from: message.from.peer,
-            to: message.to.peer,
-            epoch: message.epoch,
-            term: Term(raft.term),
-            kind,
-            index: Index(raft.commit),
-            context: raft.context.clone(),
-        };
-        self.say(message.to.store, beat);
-        None
-    }
-
-    /// Says something short, at the end of the turn.
-    fn say(&mut self, to: StoreId, beat: Beat) {
-        self.beats.entry(to).or_default().push(beat);
-    }
-
-    /// What is short leaves, in one message to each store.
-    pub fn send_beats(&mut self) {
-        let boot = self.options.boot;
-        while let Some((to, mut beats)) = self.beats.pop_first() {
-            loop {
-                let rest = beats.split_off(beats.len().min(BEATS_MAX));
-                self.send(to, PeerMessage::Beats(Beats { boot, beats }));
-                if rest.is_empty() {
-                    break;
-                }
-                beats = rest;
-            }
-        }
-    }
-}
-
-/// What a beat says as raft knows it.
-fn in_raft(beat: Beat, from: StoreId, me: StoreId) -> RaftMessage {
-    // What they are in the region is not asked of those who say something.
-    let info = |peer, store| PeerInfo {
-        peer,
-        store,
-        role: Role::Learner,
-    };
-    let mut message = Message {
-        from: beat.from.0,
-        to: beat.to.0,
-        term: beat.term.0,
-        commit: beat.index.0,
-        context: beat.context,
-        ..Message::default()
-    };
-    message.set_msg_type(match beat.kind {
-        BeatKind::HeartbeatAnswer => MessageType::MsgHeartbeatResponse,
-        _ => MessageType::MsgHeartbeat,
-    });
-    RaftMessage {
-        region: beat.region,
-        from: info(beat.from, from),
-        to: info(beat.to, me),
-        epoch: beat.epoch,
-        range: None,
-        message,
-    }
-}
-
-impl Shard {
-    /// Another shard says something short of many regions.
-    pub(super) fn heard_beats(&mut self, from: StoreId, beats: Beats) {
-        let Beats { boot, beats } = beats;
-        if self.core.neighbours.is_another_life(from, boot) {
-            self.alarm(from);
-        }
-        let (tick, now) = (self.core.ticks, self.core.now.mono);
-        self.core.neighbours.heard(from, boot, tick, now);
-        let me = self.core.me();
-        for beat in beats {
-            match beat.kind {
-                BeatKind::Heartbeat | BeatKind::HeartbeatAnswer => {
-                    self.raft_message(from, in_raft(beat, from, me));
-                }
-                BeatKind::MayRest => self.give(&beat, |peer, core| {
-                    peer.asked_to_rest(core, &beat);
-                }),
-                BeatKind::Wake => self.give(&beat, |peer, core| peer.wake(core)),
-                BeatKind::Rests if self.is_of(&beat) => self.give(&beat, |peer, core| {
-                    peer.relied_on(core, from, &beat);
-                }),
-                BeatKind::Rests => {
-                    // Its leader is not here any more. Perhaps it is itself no longer of the region.
-                    let info = PeerInfo {
-                        peer: beat.from,
-                        store: from,
-                        role: Role::Learner,
-                    };
-                    self.asked_whether_gone(beat.region, info);
-                    let answer = Beat {
-                        from: beat.to,
-                        to: beat.from,
-                        kind: BeatKind::Wake,
-                        ..beat
-                    };
-                    self.core.say(from, answer);
-                }
-            }
-        }
-    }
-
-    fn is_of(&self, beat: &Beat) -> bool {
-        let peer = self.peers.get(&beat.region);
-        peer.is_some_and(|peer| peer.id == beat.to)
-    }
-
-    fn give(&mut self, beat: &Beat, act: impl FnOnce(&mut Peer, &mut Core)) {
-        if self.is_of(beat) {
-            self.with(beat.region, act);
-        }
-    }
-
-    /// A store that quiet peers here rely on is silent, or begins another life. All of them wake; followers are
-    /// going to ask for votes, spread over an election's least time.
-    pub(super) fn alarm(&mut self, store: StoreId) {
-        let relies = |peer: &&Peer| peer.relies_on().contains(&store);
-        let woken: Vec<(RegionId, bool)> = self
-            .peers
-            .values()
-            .filter(relies)
-            .map(|peer| (peer.region_id(), peer.leads()))
-            .collect();
-        for (region, leads) in woken {
-            if leads {
-                self.with(region, |peer, core| peer.wake(core));
-            } else if !self.core.breaks(Mutant::QuietMissesElection) {
-                self.with(region, |peer, core| peer.wake_to_campaign(core));
-            }
-        }
-    }
-
-    /// One tick of all that is quiet: who is missed, who is to hear of this one, and who is to be looked after.
-    pub(super) fn quiet_tick(&mut self) {
-        let limits = *self.core.limits();
-        let tick = self.core.ticks;
-        for store in self.core.neighbours.silent(tick, limits.patience()) {
-            self.alarm(store);
-        }
-        if tick.is_multiple_of(limits.heartbeat_ticks as u64) {
-            for store in self.core.neighbours.relied_on() {
-                self.core.beats.entry(store).or_default();
-            }
-        }
-        self.look_after_some(limits.region_beat_ticks.max(1));
-    }
-
-    fn look_after_some(&mut self, period: u64) {
-        let peers = self.peers.len();
-        self.round.due += peers as u64;
-        let mut visits = (self.round.due / period) as usize;
-        self.round.due %= period;
-        if self.round.hurried > 0 {
-            visits = visits.max(peers.div_ceil(ROUND_TICKS));
-            self.round.hurried = self.round.hurried.saturating_sub(visits);
-        }
-        for _ in 0..visits.min(peers) {
-            self.round.place = (self.round.place + 1) % peers;
-            let region = self.peers.at(self.round.place).region_id();
-            self.with(region, |peer, core| peer.look_after(core, period));
         }
     }
 }
