@@ -60,13 +60,14 @@ impl Running {
 
 impl Cluster {
     /// Starts so many nodes with so many shards each, one core after the other, and waits until every region
-    /// has a replica on each of them.
+    /// has a replica on each of them. New regions begin at these keys.
     pub fn start(
         nodes: usize,
         shards: usize,
         spin: u64,
         parent: &Path,
         cores: &[usize],
+        borders: &[Vec<u8>],
     ) -> Result<Cluster, Failure> {
         let directory = tempfile::Builder::new()
             .prefix("coracle-bench-")
@@ -84,6 +85,7 @@ impl Cluster {
             _directory: directory,
             cores: Vec::new(),
         };
+        cluster.write_borders(borders)?;
         for node in 0..nodes {
             let of_node = |shard: usize| cores[(node * shards + shard) % cores.len()];
             let of_node: Vec<usize> = (0..shards).map(of_node).collect();
@@ -92,6 +94,23 @@ impl Cluster {
         }
         route::wait_for_replicas(&cluster.addresses, nodes)?;
         Ok(cluster)
+    }
+
+    /// Where regions begin, for the first node.
+    fn write_borders(&self, borders: &[Vec<u8>]) -> Result<(), Failure> {
+        let mut text = Vec::new();
+        for border in borders {
+            text.extend_from_slice(border);
+            text.push(b'\n');
+        }
+        std::fs::write(self.borders(), text).map_err(|error| {
+            let why = format!("{}: {error}", self.borders().display());
+            Failure::new(Exit::FailedWrite, why)
+        })
+    }
+
+    fn borders(&self) -> PathBuf {
+        self._directory.path().join("borders")
     }
 
     fn start_node(&mut self, node: usize, cores: &[usize], spin: u64) -> Result<(), Failure> {
@@ -111,9 +130,10 @@ impl Cluster {
             .arg(&data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        if let Some(first) = self.addresses.first() {
-            command.args(["--join", &first.to_string()]);
-        }
+        match self.addresses.first() {
+            Some(first) => command.args(["--join", &first.to_string()]),
+            None => command.arg("--regions-file").arg(self.borders()),
+        };
         // What the environment says of nodes is not about these.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CORACLE_NODE__")) {
             command.env_remove(name);

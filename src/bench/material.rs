@@ -46,6 +46,17 @@ impl Keys {
         10u64.pow(digits) >= self.count
     }
 
+    /// Keys that cut all of them into so many parts alike.
+    pub fn borders(&self, parts: u64) -> Vec<Vec<u8>> {
+        let border = |part: u64| {
+            let number = u128::from(self.count) * u128::from(part) / u128::from(parts);
+            let mut key = vec![0; self.size];
+            self.write(number as u64, &mut key);
+            key
+        };
+        (1..parts).map(border).collect()
+    }
+
     /// Writes a key over bytes of its size.
     pub fn write(&self, mut number: u64, out: &mut [u8]) {
         for byte in out[1..].iter_mut().rev() {

@@ -81,6 +81,8 @@ pub enum Target {
         directory: PathBuf,
         /// Microseconds that an idle executor spins.
         spin: u64,
+        /// Regions that the keys lie in.
+        regions: u64,
     },
 }
 

@@ -31,6 +31,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
             shards,
             directory,
             spin,
+            regions,
         } => {
             if *shards > all.len() {
                 let why = format!(
@@ -45,7 +46,12 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
                 counted(*shards, "shard"),
                 counted(*nodes, "replica")
             ));
-            let cluster = Cluster::start(*nodes, *shards, *spin, directory, &all)?;
+            let keys = Keys {
+                count: plan.keys,
+                size: plan.key_size,
+            };
+            let borders = keys.borders(*regions);
+            let cluster = Cluster::start(*nodes, *shards, *spin, directory, &all, &borders)?;
             let (nodes, cores) = (cluster.addresses().to_vec(), cluster.cores.clone());
             (Some(cluster), nodes, cores)
         }

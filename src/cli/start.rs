@@ -1,6 +1,6 @@
 //! `coracle start`: one node, until it is told to end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::number::{core, whole};
+use crate::cli::octets::unescape;
 use crate::cli::{Exit, Failure};
+use crate::runtime::borders::{Borders, REGIONS_MAX};
 use crate::runtime::config::Config;
 use crate::runtime::failure;
 use crate::runtime::life::Event;
@@ -21,6 +23,7 @@ pub(super) const EXAMPLES: &str = "Prints a line 'ready …' once it serves, and
      Examples:\n  coracle start --data one\n  \
      coracle start --data two --listen 127.0.0.1:7500 --join 127.0.0.1:7400 --cores 1\n  \
      coracle start --data three --listen 127.0.0.1:7600 --join 127.0.0.1:7400 --label zone=b --label rack=2\n  \
+     coracle start --data one --regions 64\n  \
      CORACLE_STORE__CACHE_MIB=1024 coracle start --config coracle.toml";
 
 /// Where a node's settings come from, and those that are given on the command line.
@@ -53,6 +56,12 @@ pub struct Settings {
     /// Replicas that every region should have, in the cluster that begins here
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize, 1, 7>)]
     replicas: Option<usize>,
+    /// Regions that users' keys are cut into, evenly by their first bytes, in the cluster that begins here
+    #[arg(long, value_name = "N", conflicts_with = "join", allow_negative_numbers = true, value_parser = whole::<usize, 1, { REGIONS_MAX as i128 }>)]
+    regions: Option<usize>,
+    /// A file that names the keys at which they begin instead, one on each line, with escapes as in 'coracle put'
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["join", "regions"])]
+    regions_file: Option<PathBuf>,
     /// Microseconds to spin before an idle core sleeps
     #[arg(long, value_name = "µs", allow_negative_numbers = true, value_parser = whole::<u64, 0, 1_000_000>)]
     spin: Option<u64>,
@@ -90,6 +99,9 @@ impl Settings {
         if let Some(replicas) = self.replicas {
             node.replicas = replicas;
         }
+        if let Some(regions) = self.regions {
+            node.regions = regions;
+        }
         if let Some(spin) = self.spin {
             config.io.spin_us = spin;
         }
@@ -101,10 +113,44 @@ impl Settings {
     }
 }
 
+/// Where regions begin, as a file says.
+fn borders(path: &Path, config: &Config) -> Result<Borders, Failure> {
+    let usage = |why: String| {
+        Failure::new(
+            Exit::Usage,
+            format!("--regions-file {}: {why}", path.display()),
+        )
+    };
+    if !config.node.join.is_empty() {
+        return Err(usage(
+            "the cluster of node.join has its regions already".into(),
+        ));
+    }
+    let text = std::fs::read(path).map_err(|error| usage(error.to_string()))?;
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty());
+    let key = |(number, line)| {
+        let why = || {
+            usage(format!(
+                "line {} has a backslash that begins no escape",
+                number + 1
+            ))
+        };
+        unescape(line).ok_or_else(why)
+    };
+    let keys = lines.map(key).collect::<Result<Vec<_>, Failure>>()?;
+    Borders::at(keys).map_err(usage)
+}
+
 /// Runs a node.
 pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     failure::end_on_panic();
+    let file = settings.regions_file.clone();
     let config = settings.load()?;
+    let borders = match file {
+        Some(file) => borders(&file, &config)?,
+        None => Borders::even(config.node.regions),
+    };
     let _told = telling::begin(&config.telling)?;
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Failure::new(Exit::Failed, format!("signals: {error}")))?;
@@ -121,7 +167,7 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
             }
         }
     });
-    let node = Node::start(config)?;
+    let node = Node::start(config, borders)?;
     let _ = teller.set(node.teller());
     println!("{}", node.ready_line());
     node.wait()

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::Failure;
-use crate::cli::cluster::{Cluster, are_complete, gather};
+use crate::cli::cluster::{Cluster, Told, are_complete, gather, list};
 use crate::cli::node;
 use crate::cli::target::Target;
 
@@ -16,6 +16,31 @@ use crate::cli::target::Target;
 pub struct Status {
     #[command(flatten)]
     target: Target,
+}
+
+/// What splits came to on all shards since they started; nothing, where there were none.
+fn splits(told: &[Told]) -> String {
+    let nodes = told.iter().filter_map(|told| told.status.as_ref().ok());
+    let shards = nodes.flat_map(|status| list(&status["shards"]));
+    let splits: Vec<&Value> = shards.map(|shard| &shard["splits"]).collect();
+    let sum = |name: &str| {
+        let counts = splits.iter().filter_map(|splits| splits[name].as_u64());
+        counts.sum::<u64>()
+    };
+    let times = splits
+        .iter()
+        .filter_map(|splits| splits["held_max_us"].as_f64());
+    let longest = times.fold(0.0, f64::max) / 1e3;
+    let failed = match sum("failed") {
+        0 => String::new(),
+        failed => format!(", {failed} given up"),
+    };
+    match sum("done") {
+        0 if failed.is_empty() => String::new(),
+        done => format!(
+            "\nsplits   {done} since the nodes started{failed}; writes waited {longest:.1} ms for one at the most"
+        ),
+    }
 }
 
 /// Asks one node for all others, and all of them how they are.
@@ -70,7 +95,8 @@ pub(super) fn run(status: Status) -> Result<(), Failure> {
         false => "\nmissing  some keys are in no region that a node tells of",
     };
     let cluster = cluster.caller.cluster.0;
-    let head = format!("cluster  {cluster:016x}\nregions  {seen}{unseen}\n\n");
+    let splits = splits(&told);
+    let head = format!("cluster  {cluster:016x}\nregions  {seen}{unseen}{splits}\n\n");
     out.bytes(head.as_bytes());
     out.table(&node::HEAD, &told.iter().map(node::row).collect::<Vec<_>>());
     out.finish()

@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::driver::Driver;
+use crate::shard::pause::CAUSES;
 
 /// How often a shard writes its part.
 const EVERY: Duration = Duration::from_millis(500);
@@ -79,6 +80,12 @@ metrics! {
     DROPPED "counter" "coracle_peer_messages_dropped_total" "Messages to other shards dropped for want of a link";
     REGIONS "gauge" "coracle_regions" "Peers of regions on this shard, by their part";
     QUIET "gauge" "coracle_regions_quiet" "Peers of regions on this shard that neither tick nor send heartbeats";
+    SPLITS "counter" "coracle_region_splits_total" "Splits begun of regions that are led here, by what for";
+    SPLITS_DONE "counter" "coracle_region_splits_done_total" "Splits that took effect";
+    SPLITS_FAILED "counter" "coracle_region_splits_failed_total" "Splits given up before anything was proposed";
+    SPLIT_HELD "summary" "coracle_region_split_held_seconds" "How long writes of a region waited for its split";
+    SPLIT_HELD_LAST "gauge" "coracle_region_split_held_last_seconds" "How long that was the last time";
+    SPLIT_HELD_MAX "gauge" "coracle_region_split_held_max_seconds" "How long that was at the most";
     QUARANTINED "counter" "coracle_regions_quarantined_total" "Regions that cannot be served here";
     DIVERGED "counter" "coracle_replicas_diverged_total" "Replicas that differed from their leader";
     LOG_LSN "counter" "coracle_log_durable_batches_total" "Batches of the log that are durable";
@@ -257,6 +264,15 @@ fn samples(driver: &Driver) -> Vec<Sample> {
     add(&QUARANTINED, plain(), figures.quarantined.get() as f64);
     add(&DIVERGED, plain(), figures.diverged.get() as f64);
     let shard = driver.shard.borrow();
+    let splits = shard.split_figures();
+    for (begun, cause) in splits.begun.iter().zip(CAUSES) {
+        add(&SPLITS, format!(",cause=\"{cause}\""), *begun as f64);
+    }
+    add(&SPLITS_DONE, plain(), splits.done as f64);
+    add(&SPLITS_FAILED, plain(), splits.failed as f64);
+    let (last, longest) = (splits.held.last as f64, splits.held.longest as f64);
+    add(&SPLIT_HELD_LAST, plain(), last / 1e9);
+    add(&SPLIT_HELD_MAX, plain(), longest / 1e9);
     let pace = driver.log.pace();
     add(&LOG_WRITTEN, plain(), pace.bytes.get() as f64);
     {
@@ -295,6 +311,17 @@ fn samples(driver: &Driver) -> Vec<Sample> {
         ",kind=\"read\"",
         &figures.reads.borrow(),
     );
+    for (suffix, value) in [
+        ("_sum", splits.held.sum as f64 / 1e9),
+        ("_count", splits.held.count as f64),
+    ] {
+        out.push(Sample {
+            metric: &SPLIT_HELD,
+            suffix,
+            labels: String::new(),
+            value,
+        });
+    }
     summary(&mut out, &LOG_WRITES, "", &pace.took.borrow());
     summary(&mut out, &TURNS, "", &figures.turns.borrow());
     out
@@ -350,11 +377,24 @@ fn status(driver: &Driver) -> Value {
             "committed": status.committed.0,
         })
     });
+    let splits = shard.split_figures();
+    let begun = CAUSES.iter().zip(splits.begun);
+    let begun = begun.map(|(cause, begun)| (cause.to_string(), Value::from(begun)));
+    let splits = json!({
+        "begun": begun.collect::<serde_json::Map<_, _>>(),
+        "done": splits.done,
+        "failed": splits.failed,
+        "held_last_us": splits.held.last as f64 / 1e3,
+        "held_max_us": splits.held.longest as f64 / 1e3,
+        "held_us": splits.held.sum as f64 / 1e3,
+        "held": splits.held.count,
+    });
     json!({
         "store": driver.station.store.0,
         "shard": driver.station.shard,
         "serves": !driver.has_stopped() && shard.is_open(),
         "regions": regions.collect::<Vec<_>>(),
+        "splits": splits,
         "leaders": statuses.iter().filter(|status| status.leads).count(),
         "connections": driver.connections.borrow().len(),
         "under_way": driver.requests_under_way(),

@@ -12,6 +12,7 @@ use coracle_wal as wal;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use super::borders::REGIONS_MAX;
 use super::failure::{Exit, Failure};
 use super::label;
 use super::notes;
@@ -70,6 +71,8 @@ pub struct Node {
     pub labels: Vec<String>,
     /// Replicas that every region should have, where this node begins a cluster.
     pub replicas: usize,
+    /// Regions that users' keys are cut into where this node begins a cluster, evenly by their first bytes.
+    pub regions: usize,
     /// Seconds that stopping may take before what is not handed over is left.
     pub stop_seconds: u64,
 }
@@ -86,6 +89,7 @@ impl Default for Node {
             join: Vec::new(),
             labels: Vec::new(),
             replicas: 3,
+            regions: 1,
             stop_seconds: 10,
         }
     }
@@ -440,6 +444,18 @@ impl Config {
         within("placement.copies", self.placement.copies.into(), 1, 64)?;
         within("node.shards", self.node.shards.into(), 0, 256)?;
         within("node.replicas", self.node.replicas as u64, 1, 7)?;
+        within(
+            "node.regions",
+            self.node.regions as u64,
+            1,
+            REGIONS_MAX as u64,
+        )?;
+        if self.node.regions > 1 && !self.node.join.is_empty() {
+            return usage(format!(
+                "node.regions is {}, and node.join names nodes of a cluster that has its regions already; leave one of the two out",
+                self.node.regions
+            ));
+        }
         within("node.stop_seconds", self.node.stop_seconds, 0, 3600)?;
         if !["auto", "ring", "glommio"].contains(&&self.io.driver[..]) {
             return usage(format!(

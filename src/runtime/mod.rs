@@ -24,6 +24,7 @@ pub mod links; // what goes to other shards
 pub mod listen; // the ports
 pub mod machine; // kernel, cores, chance
 pub mod native; // a connection that speaks our own protocol
+pub mod borders; // where the first regions begin
 pub mod node; // one process
 pub mod notes; // what each setting means
 pub mod open; // from files to a running brain

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use coracle_engine::record::KeyRange;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::address::Address;
 use super::board::Board;
+use super::borders::Borders;
 use super::config::Config;
 use super::driver::Station;
 use super::failure::{Exit, Failure};
@@ -27,11 +27,8 @@ use super::life::{Event, Found, Start, live};
 use super::listen::{self, Listening};
 use super::machine;
 use crate::placement::{self, NodeInfo};
-use crate::shard::ids::{ClusterId, Edition, NodeId, PeerId, RegionId, StoreId};
-use crate::shard::region::{Epoch, PeerInfo, Region, Role};
-
-/// The first byte of every user key.
-const USER: u8 = 1;
+use crate::shard::founding;
+use crate::shard::ids::{ClusterId, Edition, NodeId, StoreId};
 
 /// A node that is running.
 pub struct Node {
@@ -46,8 +43,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts everything, and returns when all shards serve.
-    pub fn start(mut config: Config) -> Result<Node, Failure> {
+    /// Starts everything, and returns when all shards serve. A cluster that begins here begins with regions between
+    /// these borders.
+    pub fn start(mut config: Config, borders: Borders) -> Result<Node, Failure> {
         config.check()?;
         machine::check()?;
         let data = DataDirectory::take(&config.node.data)?;
@@ -62,10 +60,8 @@ impl Node {
         }
         let listening = listen::bind(&listen, shards)?;
         let address = advertised(&config, &listening)?;
-        let identity = match kept {
-            Some(identity) => identity,
-            None => begin(&config, shards),
-        };
+        let is_new = kept.is_none();
+        let identity = kept.unwrap_or_else(|| begin(&config, shards));
         if identity.shards != shards {
             let why = format!(
                 "{} was made with --shards {} and cannot be opened with {shards}",
@@ -74,6 +70,24 @@ impl Node {
             );
             return Err(Failure::new(Exit::ShardCount, why));
         }
+        let borders = match identity.stage {
+            Stage::Founding if is_new => {
+                let found = found(&identity, &borders);
+                let fit = founding::fits(identity.cluster, &found.node, &found.regions);
+                fit.map_err(|why| Failure::new(Exit::Usage, why))?;
+                borders.keep(data.path())?;
+                borders
+            }
+            Stage::Founding => Borders::kept(data.path())?,
+            _ => {
+                if borders != Borders::default() {
+                    tracing::info!(
+                        "the node belongs to a cluster already: what regions it begins with is not asked any more"
+                    );
+                }
+                Borders::default()
+            }
+        };
         if identity.address != address.to_string() {
             join::check_alone(&config, &address)?;
         }
@@ -106,11 +120,12 @@ impl Node {
             stopping,
             drained: BTreeSet::new(),
         };
-        node.spawn(&config, listening, &cores, nodes)?;
+        node.spawn(&config, listening, &cores, nodes, &borders)?;
         node.wait_open(shards)?;
         if node.identity.stage != Stage::Member {
             node.identity.stage = Stage::Member;
             node.data.keep(&node.identity)?;
+            Borders::forget(node.data.path())?;
         }
         Ok(node)
     }
@@ -121,10 +136,12 @@ impl Node {
         listening: Listening,
         cores: &[usize],
         nodes: Vec<NodeInfo>,
+        borders: &Borders,
     ) -> Result<(), Failure> {
         let board = Board::new(self.identity.shards);
         let (told, nodes) = self.introduce(nodes);
-        let founding = (self.identity.stage == Stage::Founding).then(|| self.founding());
+        let founding =
+            (self.identity.stage == Stage::Founding).then(|| found(&self.identity, borders));
         for (shard, (doors, core)) in listening.doors.into_iter().zip(cores).enumerate() {
             let start = Start {
                 station: Station {
@@ -181,42 +198,6 @@ impl Node {
             None => nodes.push(own),
         }
         (false, nodes)
-    }
-
-    /// What a new cluster begins with: the system keys on the first shard, the user keys on the last.
-    fn founding(&self) -> Found {
-        let region = |id: RegionId, peer: u64, store: StoreId, start: &[u8], limit: &[u8]| Region {
-            id,
-            epoch: Epoch {
-                version: 1,
-                conf_ver: 1,
-            },
-            range: KeyRange::new(start, limit),
-            peers: vec![PeerInfo {
-                peer: PeerId(peer),
-                store,
-                role: Role::Voter,
-            }],
-        };
-        let stores = &self.identity.stores;
-        let (first, last) = (stores[0], stores[stores.len() - 1]);
-        let most = stores.iter().map(|store| store.0).max().unwrap_or_default();
-        let most = most.max(RegionId::FIRST_USER.0).max(self.identity.node.0);
-        Found {
-            node: placement::Node {
-                node: self.identity.node,
-                nonce: self.identity.nonce,
-                address: self.identity.address.clone(),
-                edition: self.identity.edition,
-                standing: crate::placement::Standing::Member,
-                labels: label::parse(&self.identity.labels),
-                stores: stores.clone(),
-            },
-            regions: vec![
-                region(RegionId::SYSTEM, most + 1, first, &[], &[USER]),
-                region(RegionId::FIRST_USER, most + 2, last, &[USER], &[]),
-            ],
-        }
     }
 
     fn wait_open(&mut self, shards: u16) -> Result<(), Failure> {
@@ -330,6 +311,24 @@ fn advertised(config: &Config, listening: &Listening) -> Result<Address, Failure
         address.shards = listening.address.shards.clone();
     }
     Ok(address)
+}
+
+/// What a new cluster begins with.
+fn found(identity: &Identity, borders: &Borders) -> Found {
+    let stores = &identity.stores;
+    let most = stores.iter().map(|store| store.0).max().unwrap_or_default();
+    Found {
+        node: placement::Node {
+            node: identity.node,
+            nonce: identity.nonce,
+            address: identity.address.clone(),
+            edition: identity.edition,
+            standing: crate::placement::Standing::Member,
+            labels: label::parse(&identity.labels),
+            stores: stores.clone(),
+        },
+        regions: borders.found(stores, most.max(identity.node.0)),
+    }
 }
 
 /// A directory that is new.

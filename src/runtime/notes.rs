@@ -46,6 +46,11 @@ const NOTES: &[(&str, &str, &str)] = &[
     ),
     (
         "node",
+        "regions",
+        "Regions that users' keys are cut into where this node begins a cluster, evenly by their first bytes: 1 to 16384.",
+    ),
+    (
+        "node",
         "stop_seconds",
         "Seconds that stopping may take before what is not handed over is left.",
     ),

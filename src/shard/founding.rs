@@ -26,12 +26,13 @@
 //! be answered by nobody: without it two voters of region 1 may never find each other, and then there is no
 //! placement that could say where they are.
 
+use coracle_wal::RECORD_BYTES_MAX as RECORD_BYTES;
 use raft::eraftpb::HardState;
 
 use super::brain::Shard;
 use super::core::Core;
 use super::entry::Gathered;
-use super::ids::{Index, RegionId};
+use super::ids::{ClusterId, Index, PeerId, RegionId};
 use super::limits::ENTRY_BYTES_MAX;
 use super::machine::Machine;
 use super::meta::{Meta, State, encode_hard_state};
@@ -40,6 +41,67 @@ use super::recover::{INITIAL_INDEX, INITIAL_TERM};
 use super::region::{PeerInfo, Region};
 use super::request::Write;
 use crate::placement::{Node, bootstrap_pairs};
+
+/// Bytes of a batch that its directory and the ends of its blocks may take.
+const SPARE_BYTES: usize = 64 << 10;
+
+/// Whether a cluster may begin with these regions, in words if not: all that is written of them joins one batch, and
+/// what placement begins with is one entry of it.
+pub fn fits(cluster: ClusterId, node: &Node, regions: &[Region]) -> Result<(), String> {
+    let first = first_entry(cluster, node.clone(), regions).len();
+    let all = founded_bytes(regions) + first + RECORD_BYTES * (2 * regions.len() + 1);
+    let most = coracle_wal::Limits::DEFAULT.batch_bytes_max as usize - SPARE_BYTES;
+    if first > ENTRY_BYTES_MAX || all > most {
+        return Err(format!(
+            "{} regions with such keys take {} KiB to write down, and {} KiB as placement keeps them; the most is {} KiB and \
+             {} KiB: begin with fewer, and split later",
+            regions.len(),
+            all >> 10,
+            first >> 10,
+            most >> 10,
+            ENTRY_BYTES_MAX >> 10
+        ));
+    }
+    Ok(())
+}
+
+/// Bytes of the records that all these regions begin with.
+fn founded_bytes(regions: &[Region]) -> usize {
+    let one = |region: &Region| {
+        let hard = encode_hard_state(PeerId(0), &HardState::default());
+        first_meta(region.clone(), PeerId(0)).encode().len() + hard.len()
+    };
+    regions.iter().map(one).sum()
+}
+
+/// The first entry of region 1, with placement's records: the same bytes whenever it is made again.
+fn first_entry(cluster: ClusterId, node: Node, regions: &[Region]) -> Vec<u8> {
+    let pairs = bootstrap_pairs(cluster, node, regions);
+    let system = regions.iter().find(|region| region.id == RegionId::SYSTEM);
+    let epoch = system.map(|region| region.epoch).unwrap_or_default();
+    let writes: Vec<Write<'_>> = pairs
+        .iter()
+        .map(|(key, value)| Write::Put {
+            key,
+            value,
+            expiry_ms: None,
+        })
+        .collect();
+    let mut gathered = Gathered::default();
+    gathered.push(0, 0, &writes);
+    gathered.take(epoch, 0)
+}
+
+fn first_meta(region: Region, peer: PeerId) -> Meta {
+    Meta {
+        peer,
+        applied: Index(INITIAL_INDEX),
+        clock: 0,
+        born: 0,
+        region,
+        state: State::Normal,
+    }
+}
 
 /// What begins here, until the log takes it.
 #[derive(Debug, Default)]
@@ -72,25 +134,13 @@ impl Shard {
     /// begin here, and region 1 begins with placement's records.
     pub fn bootstrap_cluster(&mut self, node: Node, mut regions: Vec<Region>) {
         self.herald.remember(vec![node.info()]);
-        let pairs = bootstrap_pairs(self.core.options.cluster, node, &regions);
-        let system = regions.iter().find(|region| region.id == RegionId::SYSTEM);
-        let epoch = system.map(|region| region.epoch).unwrap_or_default();
-        regions.retain(|region| region.on_store(self.core.me()).is_some());
-        let writes: Vec<Write<'_>> = pairs
-            .iter()
-            .map(|(key, value)| Write::Put {
-                key,
-                value,
-                expiry_ms: None,
-            })
-            .collect();
-        let mut gathered = Gathered::default();
-        gathered.push(0, 0, &writes);
-        // The same bytes whenever it is done again: the first entry knows no time.
-        let first = gathered.take(epoch, 0);
-        if first.len() > ENTRY_BYTES_MAX {
-            self.core.stop("too many regions to begin with".into());
-        }
+        let is_here = |region: &Region| region.on_store(self.core.me()).is_some();
+        let is_led_here = |region: &Region| region.id == RegionId::SYSTEM && is_here(region);
+        let first = match regions.iter().any(is_led_here) {
+            true => first_entry(self.core.options.cluster, node, &regions),
+            false => Vec::new(),
+        };
+        regions.retain(is_here);
         self.founding = Founding {
             regions,
             first,
@@ -101,15 +151,18 @@ impl Shard {
     /// Founds what begins here, once the log takes it.
     pub(super) fn found(&mut self) {
         let Founding { regions, first, .. } = &self.founding;
-        let bytes = 4096 + 256 * regions.len() + first.len();
-        let room = self
-            .core
-            .log
-            .borrow()
-            .has_room(bytes as u64, 2 * regions.len() + 1);
-        if regions.is_empty() || !room {
+        if regions.is_empty() {
             return;
         }
+        let (bytes, records) = (founded_bytes(regions) + first.len(), 2 * regions.len() + 1);
+        let is_one = self.core.log.borrow().takes_together(bytes, records);
+        if !is_one || first.len() > ENTRY_BYTES_MAX {
+            return self.core.stop("too many regions to begin with".into());
+        }
+        if !self.core.log.borrow().has_room(bytes as u64, records) {
+            return;
+        }
+        self.core.log.borrow_mut().keep_together(bytes, records);
         let Founding { regions, first, .. } = std::mem::take(&mut self.founding);
         for region in regions {
             let info = *region.on_store(self.core.me()).expect("a peer here");
@@ -146,14 +199,7 @@ fn found(
         commit: INITIAL_INDEX,
         ..HardState::default()
     };
-    let meta = Meta {
-        peer: info.peer,
-        applied: Index(INITIAL_INDEX),
-        clock: 0,
-        born: 0,
-        region: region.clone(),
-        state: State::Normal,
-    };
+    let meta = first_meta(region.clone(), info.peer);
     core.write_meta(&meta, (INITIAL_INDEX, INITIAL_TERM), true);
     let id = region.id.in_log();
     let mut log = core.log.borrow_mut();

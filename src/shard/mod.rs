@@ -46,7 +46,7 @@ mod pace; // how fast snapshots leave
 mod snapshot; // a snapshot on its way out
 mod restore; // a snapshot on its way in
 pub mod recover; // from log and store to peers
-mod founding; // the first regions of a cluster
+pub mod founding; // the first regions of a cluster
 mod pulse; // when placement is told of a region
 mod herald; // what a shard tells placement, and what it is told
 mod seat; // placement, where region 1 is led

@@ -139,7 +139,7 @@ impl Peer {
         self.staged.commands.push(0, 0, writes);
         self.staged.requests.push(request);
         self.pulse.wrote(bytes as u64, writes.len() as u64);
-        self.watch.wrote(bytes as u64);
+        self.watch.wrote(bytes as u64, writes.len() as u64);
         self.watch
             .load
             .touch_all(writes.len(), |place| writes[place].key());

@@ -18,7 +18,7 @@ use coracle_engine::size::{Even, Extent};
 use super::brain::Shard;
 use super::core::Core;
 use super::ids::RegionId;
-use super::limits::Limits;
+use super::limits::{Limits, SEGMENTS_FOR_PROPOSALS};
 use super::load::{Load, SAMPLES};
 use super::peer::{Peer, Stage};
 use super::split::{Cause, PARTS_MAX};
@@ -103,8 +103,8 @@ pub struct Watch {
     seen: (u64, u64),
     /// Since when it is too busy.
     busy_since: Option<u64>,
-    /// Bytes written since its extent was looked up.
-    written: u64,
+    /// Bytes and keys written since its extent was looked up.
+    written: (u64, u64),
     /// Whether it ever was, here.
     measured: bool,
     /// No attempt before then.
@@ -112,16 +112,24 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A client has written so many bytes.
+    /// A client has written so many bytes and keys.
     #[inline]
-    pub fn wrote(&mut self, bytes: u64) {
-        self.written += bytes;
+    pub fn wrote(&mut self, bytes: u64, keys: u64) {
+        self.written.0 += bytes;
+        self.written.1 += keys;
+    }
+
+    /// Whether the region may have become too large since its extent was looked up.
+    fn may_have_grown(&self, limits: &Limits) -> bool {
+        let (bytes, keys) = self.written;
+        let bounds = [(bytes, limits.split_bytes), (keys, limits.split_keys)];
+        let mut bounds = bounds.into_iter().filter(|(_, most)| *most > 0);
+        bounds.any(|(written, most)| !self.measured || written >= most.div_ceil(WRITTEN_PART))
     }
 
     /// Whether nothing has to be looked at again.
     pub fn is_settled(&self, limits: &Limits) -> bool {
-        let enough = limits.split_bytes / WRITTEN_PART;
-        self.measured && self.written < enough.max(1) && self.busy_since.is_none()
+        !self.may_have_grown(limits) && self.busy_since.is_none()
     }
 
     /// The peer begins to lead, or its range has changed: nothing is known of it. Not all regions look at the
@@ -200,17 +208,16 @@ impl Peer {
         {
             return;
         }
-        let enough = limits.split_bytes / WRITTEN_PART;
-        let extent = match self.watch.measured && self.watch.written < enough {
-            true => None,
-            false => Some(core.store.extent(&self.machine.region.range)),
+        let extent = match self.watch.may_have_grown(&limits) {
+            true => Some(core.store.extent(&self.machine.region.range)),
+            false => None,
         };
         let verdict = judge(&Sight { extent, keys }, &limits);
         match verdict {
             // As long as it is too large, it is measured again.
             Verdict::Whole => {
                 if extent.is_some() {
-                    (self.watch.measured, self.watch.written) = (true, 0);
+                    (self.watch.measured, self.watch.written) = (true, (0, 0));
                 }
             }
             _ => core.splits_wanted.push((region, verdict)),
@@ -248,9 +255,9 @@ impl Shard {
     /// Regions that are too large or too busy are split, not too many at once: the others ask again.
     pub(super) fn begin_splits(&mut self) {
         let wanted = std::mem::take(&mut self.core.splits_wanted);
-        let low = self.core.limits().segments_low;
         // There is better use for what is left.
-        let is_short = self.core.store.is_full() || self.core.log.borrow().segments_left() <= low;
+        let left = self.core.log.borrow().segments_left();
+        let is_short = self.core.store.is_full() || left <= SEGMENTS_FOR_PROPOSALS;
         if wanted.is_empty() || is_short {
             return;
         }

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod commands;
 mod damage;
+mod founding;
 mod lasting;
 mod moves;
 mod pipelines;

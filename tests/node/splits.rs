@@ -1,4 +1,4 @@
-//! A region is split while clients write to all of it.
+//! A region is split while clients write to all of it, and by itself when it holds or bears too much.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +14,15 @@ fn regions(node: &Node) -> Option<(usize, bool)> {
     let regions = value["regions"].as_array()?;
     let led = regions.iter().all(|region| region["leader"].is_u64());
     Some((regions.len(), led))
+}
+
+/// Ends whoever writes, also where a test fails.
+struct Ends<'over>(&'over AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Writes until it is told to stop: how many were acknowledged, and the longest wait for one.
@@ -50,6 +59,7 @@ fn regions_are_split_under_load() {
     let over = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
         let over = &over;
+        let _ends = Ends(over);
         let mut writers = Vec::new();
         for (place, node) in nodes.iter().enumerate() {
             writers.push(scope.spawn(move || write(node, &place.to_string(), over)));
@@ -87,4 +97,77 @@ fn regions_are_split_under_load() {
     for node in nodes {
         assert_eq!(node.stop(), 0);
     }
+}
+
+/// Names of keys that all regions' clients use.
+fn row(number: u32) -> String {
+    format!("row{number:06}")
+}
+
+#[test]
+fn regions_that_hold_too_much_are_split_by_themselves() {
+    const ROWS: u32 = 6000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = [("CORACLE_SPLIT__SIZE_MIB", "1")];
+    let node = Node::start_with(&directory.path().join("one"), &[], &settings);
+    let value = |number: u32| {
+        let mixed = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed.to_be_bytes().repeat(128)
+    };
+    let mut client = node.client();
+    // Ascending first, then anywhere: six MiB.
+    for number in (0..ROWS).step_by(2) {
+        assert!(client.set(&row(number), &value(number)), "{number}");
+    }
+    for number in (0..ROWS / 2).map(|number| number * 7919 % (ROWS / 2) * 2 + 1) {
+        assert!(client.set(&row(number), &value(number)), "{number}");
+    }
+    // No part is larger than it may be, and none smaller than half of the half that it was cut to.
+    wait_for("regions are split", || {
+        regions(&node).is_some_and(|(count, led)| led && count > 6)
+    });
+    let (count, _) = regions(&node).expect("regions");
+    assert!(count <= 1 + 24, "{count} regions");
+    for number in 0..ROWS {
+        assert_eq!(client.get(&row(number)), Some(value(number)), "{number}");
+    }
+    let (code, text, told) = node.command(&["scan", "--keys"]);
+    assert_eq!(code, 0, "{told}");
+    let rows: Vec<String> = (0..ROWS).map(row).collect();
+    assert!(text.lines().eq(rows.iter().map(String::as_str)), "in order");
+    let (code, text, told) = node.command(&["status"]);
+    assert!(code == 0 && text.contains("\nsplits   "), "{text}{told}");
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn regions_that_bear_too_much_are_split_by_themselves() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = [
+        ("CORACLE_SPLIT__LOAD", "100"),
+        ("CORACLE_SPLIT__LOAD_SECONDS", "1"),
+        ("CORACLE_SPLIT__SIZE_MIB", "0"),
+        ("CORACLE_SPLIT__KEYS", "0"),
+    ];
+    let node = Node::start_with(&directory.path().join("one"), &[], &settings);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&over);
+        for place in 0..4 {
+            let (node, over) = (&node, &over);
+            scope.spawn(move || {
+                let mut client = node.client();
+                let mut number = place;
+                while !over.load(Ordering::Relaxed) {
+                    number = (number * 61 + 17) % 1000;
+                    let _ = client.get(&row(number));
+                    assert!(client.set(&row(number), b"value"));
+                }
+            });
+        }
+        wait_for("the region of users' keys is split", || {
+            regions(&node).is_some_and(|(count, led)| led && count >= 3)
+        });
+    });
+    assert_eq!(node.stop(), 0);
 }

@@ -4,6 +4,7 @@
 //! where it is kept, in `src/shard`.
 
 mod damage;
+mod own_splits; // regions that split themselves
 mod placement;
 mod quiet;
 mod room;

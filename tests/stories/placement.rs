@@ -98,15 +98,21 @@ fn three() -> (Theatre, [u64; 3]) {
 /// The same, with a rule broken on purpose.
 fn three_breaking(mutant: Mutant) -> (Theatre, [u64; 3]) {
     let mut theatre = Theatre::growing(mutant);
-    let stores = [1, enter(&mut theatre, 2), enter(&mut theatre, 3)];
-    theatre.until("there are three replicas", |theatre| {
-        is_on(theatre, &stores)
-    });
+    let stores = three_of(&mut theatre);
     (theatre, stores)
 }
 
+/// Two more nodes join, and each has its replicas.
+pub fn three_of(theatre: &mut Theatre) -> [u64; 3] {
+    let stores = [1, enter(theatre, 2), enter(theatre, 3)];
+    theatre.until("there are three replicas", |theatre| {
+        is_on(theatre, &stores)
+    });
+    stores
+}
+
 /// Waits longer than a story usually does.
-fn patiently(theatre: &mut Theatre, what: &str, holds: impl Fn(&Theatre) -> bool) {
+pub fn patiently(theatre: &mut Theatre, what: &str, holds: impl Fn(&Theatre) -> bool) {
     for _ in 0..300 {
         if holds(theatre) {
             return;

@@ -129,6 +129,11 @@ impl Theatre {
 
     /// A cluster that a node with one shard founds; others join it.
     pub fn growing(mutant: Mutant) -> Theatre {
+        Theatre::growing_with(mutant, |_| ())
+    }
+
+    /// The same, with other limits.
+    pub fn growing_with(mutant: Mutant, set: impl FnOnce(&mut Limits)) -> Theatre {
         let mut theatre = Theatre::breaking(0, mutant);
         let limits = &mut theatre.plan.limits;
         limits.store_beat_ticks = 20;
@@ -137,6 +142,7 @@ impl Theatre {
         limits.region_beat_ticks = 60;
         limits.silent_ms = 1500;
         limits.validate_ticks = 120;
+        set(limits);
         theatre.nodes.push(founder().info());
         theatre.enter(1);
         theatre

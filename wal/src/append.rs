@@ -7,10 +7,11 @@ use crate::error::Refused;
 use crate::ids::RegionId;
 use crate::limits::{BLOCK_BYTES, SEGMENTS_FOR_HEADERS};
 use crate::log::{Entry, Log, MetaRecord, Opening};
+use crate::pending::Pending;
 use crate::region::{Place, State, UNSEALED, cached_bytes};
 
 /// What a record adds to its batch beside its payload, at the most.
-pub(crate) const RECORD_BYTES_MAX: usize = 40;
+pub const RECORD_BYTES_MAX: usize = 40;
 
 /// What asks for room; each leaves some of the free segments to those behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,12 +328,17 @@ impl Log {
     /// The next so many states of so many bytes, for which there is room, join one batch: what was
     /// gathered before leaves in one of its own where they would not fit beside it.
     pub fn keep_together(&mut self, bytes: usize, states: usize) {
-        let together = bytes + RECORD_BYTES_MAX * states;
         assert!(
-            together <= self.limits.batch_bytes_max as usize / 2,
-            "{together} bytes are more than a batch takes together"
+            self.takes_together(bytes, states),
+            "{bytes} bytes in {states} states are more than a batch takes together"
         );
-        self.make_room(together);
+        self.make_room(bytes + RECORD_BYTES_MAX * states);
+    }
+
+    /// Whether so many records of so many bytes fit one batch.
+    pub fn takes_together(&self, bytes: usize, records: usize) -> bool {
+        let alone = Pending::default().len_with(bytes + RECORD_BYTES_MAX * records);
+        alone <= self.limits.batch_bytes_max as usize
     }
 
     fn opening_is_over(&self) -> bool {

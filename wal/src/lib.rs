@@ -62,6 +62,7 @@ mod scan; // a file that is read from its start
 mod replay; // records of an accepted batch, back in their regions
 pub mod dump; // one segment, alone
 
+pub use append::RECORD_BYTES_MAX;
 pub use effect::Effect;
 pub use error::{Corrupt, Refused};
 pub use ids::{LogId, Lsn, ReadToken, RegionId, Sequence, Slot};

@@ -9,6 +9,7 @@ use crate::bench::plan::{Plan, Protocol, Shape, Target, Workload};
 use crate::bench::{self, material::Keys};
 use crate::cli::{Exit, Failure};
 use crate::runtime::address::Address;
+use crate::runtime::borders::REGIONS_MAX;
 use crate::shard::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 mod bare; // writes and nothing else
@@ -56,6 +57,9 @@ struct Load {
     /// Shards of each node, one core each; 1 by default, a quarter of the cores on larger machines
     #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u16).range(1..=256))]
     shards: Option<u16>,
+    /// Regions that the keys lie in on the nodes that are started, as many keys in each
+    #[arg(long, default_value_t = 1, conflicts_with = "target", value_parser = clap::value_parser!(u64).range(1..=REGIONS_MAX as u64))]
+    regions: u64,
     /// Where a temporary directory for the nodes is made
     #[arg(
         long,
@@ -163,6 +167,7 @@ impl Load {
                     .map_or((cores / CORES_PER_SHARD).max(1), usize::from),
                 directory: self.directory,
                 spin: self.spin,
+                regions: self.regions,
             },
         };
         Ok(Plan {
@@ -231,6 +236,12 @@ impl Load {
             return usage(format!(
                 "{} keys do not fit in {} bytes each; a key is a letter and digits",
                 self.keys, self.key_size
+            ));
+        }
+        if self.regions > self.keys {
+            return usage(format!(
+                "--regions is {}, and --keys {}; a region has one key or more",
+                self.regions, self.keys
             ));
         }
         if !(1..=value_max).contains(&self.value_size) {
