@@ -68,6 +68,9 @@ pub struct Found {
     pub regions: Vec<Region>,
 }
 
+/// What runs beside a shard, on its executor: begun when it serves.
+pub type Beside = Arc<dyn Fn(&Rc<Driver>) + Send + Sync>;
+
 /// What a shard begins with.
 pub struct Start {
     /// Who it is.
@@ -98,6 +101,8 @@ pub struct Start {
     pub events: Sender<(u16, Event)>,
     /// Drawn for this start.
     pub boot: u64,
+    /// What runs beside it, if anything does.
+    pub beside: Option<Beside>,
 }
 
 /// Everything, from the first file to the last.
@@ -172,6 +177,9 @@ async fn serve(start: Start) -> Result<(), Failure> {
     become_open(&driver, start.founding).await?;
     board::write_now(&driver);
     let _ = start.events.send((start.station.shard, Event::Open));
+    if let Some(beside) = &start.beside {
+        beside(&driver);
+    }
     if start.station.shard == 0 && !start.is_told {
         let shards = driver.config.node.shards;
         let announced = announce(driver.clone(), start.nonce, shards);

@@ -23,7 +23,7 @@ use super::hints;
 use super::identity::{DataDirectory, Identity, Stage};
 use super::join;
 use super::label;
-use super::life::{Event, Found, Start, live};
+use super::life::{Beside, Event, Found, Start, live};
 use super::listen::{self, Listening};
 use super::machine;
 use crate::placement::{self, NodeInfo};
@@ -40,12 +40,22 @@ pub struct Node {
     teller: Sender<(u16, Event)>,
     stopping: Arc<AtomicBool>,
     drained: BTreeSet<u16>,
+    beside: Option<Beside>,
 }
 
 impl Node {
     /// Starts everything, and returns when all shards serve. A cluster that begins here begins with regions between
     /// these borders.
-    pub fn start(mut config: Config, borders: Borders) -> Result<Node, Failure> {
+    pub fn start(config: Config, borders: Borders) -> Result<Node, Failure> {
+        Node::start_beside(config, borders, None)
+    }
+
+    /// The same, with something that runs beside each shard, on its thread.
+    pub fn start_beside(
+        mut config: Config,
+        borders: Borders,
+        beside: Option<Beside>,
+    ) -> Result<Node, Failure> {
         config.check()?;
         machine::check()?;
         let data = DataDirectory::take(&config.node.data)?;
@@ -119,6 +129,7 @@ impl Node {
             teller,
             stopping,
             drained: BTreeSet::new(),
+            beside,
         };
         node.spawn(&config, listening, &cores, nodes, &borders)?;
         node.wait_open(shards)?;
@@ -163,6 +174,7 @@ impl Node {
                 board: board.clone(),
                 events: self.teller.clone(),
                 boot: machine::draw(),
+                beside: self.beside.clone(),
             };
             let executor = LocalExecutorBuilder::new(Placement::Fixed(*core))
                 .name(&format!("shard-{shard}"))
