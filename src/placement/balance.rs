@@ -10,7 +10,7 @@
 //!
 //! A difference of one is no reason: what moved would come back. A store fits if it may be given more, and
 //! if its node has no other voter of the region; so a peer moves between the cores of a node, too. Only
-//! regions that lack nothing are moved, and never placement's own.
+//! regions that lack nothing are moved, and placement's own only to spread it.
 //!
 //! **These do not undo each other.** Whatever is moved stays as widely spread as it was. What is moved to even out
 //! numbers brings loads closer together, too, or weighs nothing; what is moved to even out loads may make numbers
@@ -77,13 +77,16 @@ impl Scale<'_> {
     /// The shift that helps most, if one helps, and why.
     pub fn shift(&self) -> Option<(Cause, Shift)> {
         let all_vote = |info: &PeerInfo| info.role == Role::Voter;
-        if self.region.id < RegionId::FIRST_USER || !self.region.peers.iter().all(all_vote) {
+        if !self.region.peers.iter().all(all_vote) {
             return None;
         }
         let count = || self.lead().or_else(|| self.leave());
         let spread = self.spread().map(|shift| (Cause::Spread, shift));
-        spread
-            .or_else(|| count().map(|shift| (Cause::Count, shift)))
+        if spread.is_some() || self.region.id < RegionId::FIRST_USER {
+            return spread;
+        }
+        count()
+            .map(|shift| (Cause::Count, shift))
             .or_else(|| self.relieve().map(|shift| (Cause::Load, shift)))
     }
 
@@ -231,7 +234,7 @@ mod tests {
     /// Stores as `store:peers/leaders`, and perhaps `/requests`, store s on node s / 10 in zone s / 100, `-` behind it:
     /// gets no more, `x`: is to be emptied. Peers as `peer@store`, `?` behind one: pending, `!`: silent. The first
     /// leads, and is asked for `weight` requests.
-    fn run(stores: &str, peers: &str, weight: &str) -> String {
+    fn run(id: u64, stores: &str, peers: &str, weight: &str) -> String {
         let (mut pending, mut silent) = (BTreeSet::new(), BTreeSet::new());
         let number = |text: &str| text.parse::<u64>().expect("a number");
         let infos = peers.split(' ').map(|text| {
@@ -270,7 +273,7 @@ mod tests {
             (StoreId(number(store)), view)
         });
         let region = Region {
-            id: RegionId(5),
+            id: RegionId(id),
             epoch: Epoch::default(),
             range: KeyRange::all(),
             peers: infos.clone(),
@@ -345,7 +348,16 @@ mod tests {
         for line in script.lines().filter(|line| !line.trim().is_empty()) {
             let parts: Vec<&str> = line.split('|').map(str::trim).collect();
             let weight = parts.get(3).copied().unwrap_or("0");
-            assert_eq!(run(parts[0], parts[1], weight), parts[2], "{line}");
+            assert_eq!(run(5, parts[0], parts[1], weight), parts[2], "{line}");
         }
+    }
+
+    #[test]
+    fn placements_own_region_is_moved_only_to_spread_it() {
+        let uneven = "10:9/9/900 20:9/0/0 30:9/0/0 40:0/0/0";
+        assert_eq!(run(5, uneven, "1@10 2@20 3@30", "0"), "2 leads: count");
+        assert_eq!(run(1, uneven, "1@10 2@20 3@30", "0"), "nothing");
+        let zones = "110:3/1 120:3/0 210:3/0 310:9/9";
+        assert_eq!(run(1, zones, "1@110 2@120 3@210", "0"), "2 to 310: spread");
     }
 }

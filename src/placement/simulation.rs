@@ -15,7 +15,7 @@ use super::message::{Message, Operator, RegionStats, StoreStats};
 use super::options::Options;
 use super::placement::Placement;
 use super::replica_checker::{StoreView, is_crowded};
-use super::spread::places;
+use super::spread::{Isolation, isolation, places};
 use super::standing::Standing;
 use super::state::bootstrap_pairs;
 use crate::shard::chance::Chance;
@@ -41,6 +41,8 @@ struct Toy {
     drained: Option<NodeId>,
     calm: bool,
     labelled: bool,
+    /// How many voters each region had last, and how well they were kept apart.
+    apart: BTreeMap<RegionId, (usize, Isolation)>,
     millis: u64,
     /// What is asked of each region, in requests per millisecond.
     loads: BTreeMap<RegionId, u64>,
@@ -144,6 +146,7 @@ impl Toy {
             drained: None,
             calm: false,
             millis: 0,
+            apart: BTreeMap::new(),
         }
     }
 
@@ -236,6 +239,28 @@ impl Toy {
         self.to_stores.extend(replies);
         for (to, message) in self.carry(false) {
             self.obey(to, message);
+        }
+        self.check_isolation();
+    }
+
+    /// What was moved is kept apart as well as before, unless it had to go.
+    fn check_isolation(&mut self) {
+        if self.dead.is_some() || self.drained.is_some() {
+            return;
+        }
+        let stores = stores(self);
+        for (region, _) in &self.regions {
+            if !region.peers.iter().all(|info| info.role == Role::Voter) {
+                continue;
+            }
+            let on = region.peers.iter().map(|info| info.store);
+            let now = (region.peers.len(), isolation(&stores, on));
+            let before = self.apart.insert(region.id, now);
+            assert!(
+                before.is_none_or(|before| before.0 != now.0 || before.1 <= now.1),
+                "seed {}: {region} was kept apart better: {before:?}, {now:?}",
+                self.seed
+            );
         }
     }
 

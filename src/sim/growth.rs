@@ -34,6 +34,8 @@ pub(super) struct Membership {
     /// Its stores; none: it belongs to no cluster yet.
     stores: Vec<StoreId>,
     nonce: u64,
+    /// Its number, and of how many zones it stands in one; 0: nobody says where it stands.
+    place: (u64, u64),
     /// Every address that it had, one for each edition; the last one is its own.
     addresses: Vec<String>,
     /// It has come back at another address, and has not been heard.
@@ -48,23 +50,24 @@ pub(super) struct Membership {
 
 impl Membership {
     /// The node that founds the cluster.
-    pub(super) fn founder(place: usize, stores: Vec<StoreId>) -> Membership {
+    pub(super) fn founder(place: usize, zones: u64, stores: Vec<StoreId>) -> Membership {
         let mut founder = Membership {
             node: NodeId(place as u64 + 1),
             stores,
             founds: true,
-            ..Membership::outside(place)
+            ..Membership::outside(place, zones)
         };
         founder.nodes.push(founder.info(founder.edition()));
         founder
     }
 
     /// A process that belongs to nobody.
-    pub(super) fn outside(place: usize) -> Membership {
+    pub(super) fn outside(place: usize, zones: u64) -> Membership {
         Membership {
             node: NodeId(0),
             stores: Vec::new(),
             nonce: place as u64 + 1,
+            place: (place as u64, zones),
             addresses: vec![format!("n{place}:1")],
             moved: false,
             nodes: Vec::new(),
@@ -112,7 +115,18 @@ impl Membership {
             edition,
             standing: crate::placement::Standing::Member,
             stores: self.stores.clone(),
-            labels: Vec::new(),
+            labels: self.labels(edition),
+        }
+    }
+
+    /// Where it stood in an edition: with another address it stands in another zone.
+    fn labels(&self, edition: Edition) -> Vec<(String, String)> {
+        match self.place {
+            (_, 0) => Vec::new(),
+            (place, zones) => {
+                let zone = (place + edition.0) % zones;
+                vec![("zone".into(), zone.to_string())]
+            }
         }
     }
 
@@ -186,13 +200,15 @@ impl World {
         if !process.up || process.life != life || done {
             return;
         }
-        let message = match membership.stores.is_empty() || membership.moved {
+        // No list names it if it was taken out meanwhile: it hears of that where it asks to join.
+        let gone = self.upkeep.may_be_gone(membership.node);
+        let message = match membership.stores.is_empty() || membership.moved || gone {
             true => Message::Join {
                 nonce: membership.nonce,
                 address: membership.record().address,
                 edition: membership.edition(),
                 shards: self.plan.shards as u16,
-                labels: Vec::new(),
+                labels: membership.labels(membership.edition()),
             },
             false => Message::ListNodes,
         };
@@ -548,9 +564,10 @@ impl World {
         self.growth.nonces += 1;
         self.stores.retain(|(_, at)| *at != node);
         self.nodes[node].hosts.clear();
+        let (_, zones) = self.nodes[node].membership.place;
         self.nodes[node].membership = Membership {
             nonce: self.growth.nonces,
-            ..Membership::outside(node)
+            ..Membership::outside(node, zones)
         };
     }
 
@@ -584,6 +601,16 @@ impl World {
             }
         }
         self.all_know_all()?;
+        let standing = |node: &&Node| node.standing == Standing::Member;
+        let here = |node: &&Node| {
+            let mut processes = self.nodes.iter();
+            processes.any(|process| process.membership.node == node.node)
+        };
+        let zones: BTreeSet<_> = (known.nodes.values())
+            .filter(standing)
+            .filter(here)
+            .map(|node| &node.labels)
+            .collect();
         for id in self.known_regions() {
             let leads = statuses
                 .iter()
@@ -608,6 +635,17 @@ impl World {
             if peers.len() != wanted || places.len() != wanted {
                 return Err(format!(
                     "{} has not {wanted} replicas: {peers:?}",
+                    leader.region
+                ));
+            }
+            let apart: BTreeSet<_> = peers
+                .iter()
+                .filter_map(|info| known.stores.get(&info.store))
+                .map(|node| &known.nodes[node].labels)
+                .collect();
+            if apart.len() < wanted.min(zones.len()) {
+                return Err(format!(
+                    "{} lies in {apart:?}, and there are {zones:?}",
                     leader.region
                 ));
             }

@@ -91,6 +91,8 @@ pub struct Growth {
     pub joins_within: u64,
     /// Mean time between two things that are asked of placement; 0: nothing is.
     pub upkeep: u64,
+    /// Zones in which nodes stand in turn; 0: nobody says so.
+    pub zones: u64,
 }
 
 impl Growth {
@@ -210,6 +212,7 @@ impl Plan {
             wipes,
             joins_within: (1 + chance.below(5000)) * MILLISECOND,
             upkeep: Growth::upkeep(seed),
+            zones: [0, 0, 2, 3][Chance::new(seed ^ 0x5A4F_4E45).below(4) as usize],
         });
         plan
     }

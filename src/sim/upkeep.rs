@@ -39,6 +39,11 @@ impl Upkeep {
             asked: BTreeSet::new(),
         }
     }
+
+    /// Whether somebody wanted a node to be taken out.
+    pub(super) fn may_be_gone(&self, node: NodeId) -> bool {
+        self.asked.contains(&node)
+    }
 }
 
 impl World {

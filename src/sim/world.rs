@@ -364,6 +364,7 @@ impl World {
         let mut chance = Chance::new(plan.seed ^ 0x574F_524C);
         let mut nodes = Vec::new();
         let mut stores = Vec::new();
+        let zones = plan.growth.as_ref().map_or(0, |growth| growth.zones);
         for node in 0..plan.nodes {
             let mut hosts = Vec::new();
             let outside = node > 0 && plan.growth.is_some();
@@ -382,8 +383,8 @@ impl World {
                 up: false,
                 paused_until: 0,
                 membership: match outside {
-                    true => Membership::outside(node),
-                    false => Membership::founder(node, ids),
+                    true => Membership::outside(node, zones),
+                    false => Membership::founder(node, zones, ids),
                 },
             });
         }
