@@ -110,9 +110,15 @@ fn regions_that_hold_too_much_are_split_by_themselves() {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = [("CORACLE_SPLIT__SIZE_MIB", "1")];
     let node = Node::start_with(&directory.path().join("one"), &[], &settings);
+    // What is stored counts, so values must not be such that they take less.
     let value = |number: u32| {
-        let mixed = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        mixed.to_be_bytes().repeat(128)
+        let word = |place: u64| {
+            let mixed = (u64::from(number) << 8 | place).wrapping_add(1);
+            let mixed = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+        };
+        let words = (0..128).map(word);
+        words.flat_map(u64::to_be_bytes).collect::<Vec<u8>>()
     };
     let mut client = node.client();
     // Ascending first, then anywhere: six MiB.
