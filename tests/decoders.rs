@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use coracle::placement::errands::{Cause, Outcome};
 use coracle::placement::message::{
-    NodeInfo, Operator, RegionInfo, RegionStats, Regions, Source, StoreStats, Verdict,
+    NodeInfo, Operator, RegionFigures, RegionInfo, RegionStats, Regions, Source, StoreStats,
+    Verdict,
 };
 use coracle::placement::overview::{Ended, Going, StoreSight};
 use coracle::placement::{self, Options, Overview};
@@ -453,7 +454,17 @@ fn placement_messages() -> Vec<placement::Message> {
         },
         Message::Regions(Regions {
             told: vec![
-                RegionInfo::of(region.clone(), Some(peer)),
+                RegionInfo {
+                    figures: Some(RegionFigures {
+                        ago_ms: 1,
+                        bytes: 2,
+                        keys: 3,
+                        requests: 4,
+                        silent: vec![(peer.peer, 5)],
+                        behind: vec![peer.peer],
+                    }),
+                    ..RegionInfo::of(region.clone(), Some(peer))
+                },
                 RegionInfo::of(region.clone(), None),
             ],
             by: Source::Placement,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use coracle_engine::record::KeyRange;
 use serde_json::Value;
 
 use crate::cli::octets::unescape;
 use crate::cli::page;
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
+use crate::placement::message::{RegionFigures, RegionInfo, Source};
 use crate::placement::{Message, NodeInfo};
 use crate::runtime::address::Address;
 use crate::runtime::caller::Caller;
@@ -54,6 +56,16 @@ pub(super) struct RegionView {
     pub committed: u64,
     /// How far each replica that answers has applied.
     pub applied: Vec<(PeerId, u64)>,
+    /// How it was when its leader last told placement of it.
+    pub figures: Option<RegionFigures>,
+}
+
+/// All regions, and who told of those that placement, or whoever answers for it, knows.
+pub(super) struct Regions {
+    /// In the order of their keys.
+    pub views: Vec<RegionView>,
+    /// Who told.
+    pub by: Source,
 }
 
 impl RegionView {
@@ -73,6 +85,44 @@ impl RegionView {
     pub fn applied_by(&self, peer: PeerId) -> Option<u64> {
         let found = self.applied.iter().find(|(id, _)| *id == peer);
         found.map(|(_, applied)| *applied)
+    }
+
+    /// Stores whose replicas are silent, and for how many milliseconds, or cannot follow. What has gone since is no
+    /// trouble, and whoever comes follows when it has everything.
+    pub fn ailing(&self) -> Vec<(StoreId, Option<u64>)> {
+        let Some(figures) = &self.figures else {
+            return Vec::new();
+        };
+        let voters = self.peers.iter().filter(|info| info.role == Role::Voter);
+        let ailing = voters.filter_map(|info| {
+            let silent = figures.silent.iter().find(|(peer, _)| *peer == info.peer);
+            match silent {
+                Some((_, ms)) => Some((info.store, Some(ms + figures.ago_ms))),
+                None => figures
+                    .behind
+                    .contains(&info.peer)
+                    .then_some((info.store, None)),
+            }
+        });
+        ailing.collect()
+    }
+
+    /// What is not as it should be with it, in words.
+    pub fn troubles(&self) -> Vec<String> {
+        let nobody = self.leader.is_none().then(|| "led by nobody".to_string());
+        let ailing = self
+            .ailing()
+            .into_iter()
+            .map(|(store, silent)| match silent {
+                Some(ms) => format!("store {store} silent for {} s", ms / 1000),
+                None => format!("store {store} behind"),
+            });
+        nobody.into_iter().chain(ailing).collect()
+    }
+
+    /// Whether a replica comes or goes.
+    pub fn is_moving(&self) -> bool {
+        self.peers.iter().any(|peer| peer.role != Role::Voter)
     }
 
     /// Whether its configuration is joint.
@@ -155,6 +205,33 @@ impl Cluster {
         gather(&self.look())
     }
 
+    /// All regions, with what placement knows of them beside what nodes tell.
+    pub fn all_regions(&mut self, told: &[Told]) -> Result<Regions, Failure> {
+        let mut views = gather(told);
+        let (mut start, mut by) = (Vec::new(), Source::Placement);
+        loop {
+            let count = 256;
+            let question = Message::ListRegions { start, count };
+            let some = match self.caller.ask_placement(&question).map_err(failed)? {
+                Message::Regions(regions) => regions,
+                other => return Err(strange(&other)),
+            };
+            if by == Source::Placement {
+                by = some.by;
+            }
+            let last = some.told.last().map(|told| told.region.range.limit.clone());
+            for told in some.told {
+                join(&mut views, told);
+            }
+            match last {
+                Some(limit) if !limit.is_empty() => start = limit,
+                _ => break,
+            }
+        }
+        sort(&mut views);
+        Ok(Regions { views, by })
+    }
+
     /// One region.
     pub fn region(&self, id: RegionId) -> Result<RegionView, Failure> {
         let found = self.regions().into_iter().find(|region| region.id == id);
@@ -207,8 +284,47 @@ pub(super) fn gather(told: &[Told]) -> Vec<RegionView> {
             }),
         }
     }
-    regions.sort_by_cached_key(|region| unescape(region.start.as_bytes()));
+    sort(&mut regions);
     regions
+}
+
+fn sort(regions: &mut [RegionView]) {
+    regions.sort_by_cached_key(|region| unescape(region.start.as_bytes()));
+}
+
+/// Adds what placement tells of a region to what nodes have told. One that no node tells of is there all the same,
+/// unless they know something newer of its keys.
+fn join(views: &mut Vec<RegionView>, told: RegionInfo) {
+    let RegionInfo {
+        region,
+        leader,
+        figures,
+    } = told;
+    if let Some(view) = views.iter_mut().find(|view| view.id == region.id) {
+        view.figures = figures;
+        return;
+    }
+    let shown = |key: &[u8]| key.escape_ascii().to_string();
+    let (start, limit) = (shown(&region.range.start), shown(&region.range.limit));
+    let key = |shown: &str| unescape(shown.as_bytes()).unwrap_or_default();
+    let overlaps = |view: &RegionView| {
+        KeyRange::new(&key(&view.start), &key(&view.limit)).overlaps(&region.range)
+    };
+    if views.iter().any(overlaps) {
+        return;
+    }
+    views.push(RegionView {
+        id: region.id,
+        epoch: region.epoch,
+        start,
+        limit,
+        peers: region.peers,
+        leader,
+        term: 0,
+        committed: 0,
+        applied: Vec::new(),
+        figures,
+    });
 }
 
 /// The page of a node, if it is that node which answers: a node that was set up anew at the same address is another.
@@ -264,6 +380,7 @@ impl Replica {
                 term: number("term")?,
                 committed: number("committed")?,
                 applied: Vec::new(),
+                figures: None,
             },
         })
     }
@@ -343,6 +460,56 @@ mod tests {
         assert!(!are_complete(&gather(&[told(&words[..2])])));
         assert!(!are_complete(&gather(&[told(&words[1..])])));
         assert!(!are_complete(&[]));
+    }
+
+    #[test]
+    fn who_is_silent_or_behind_is_told_as_far_as_it_is_still_there_and_votes() {
+        let mut view = gather(&[told(&[replica(5, 1, 4, true)])]).remove(0);
+        assert_eq!(view.troubles(), [""; 0]);
+        view.figures = Some(RegionFigures {
+            ago_ms: 500,
+            silent: vec![(PeerId(5), 2700), (PeerId(9), 9)],
+            behind: vec![PeerId(5), PeerId(6)],
+            ..RegionFigures::default()
+        });
+        // Peer 6 is a learner, and 9 is gone.
+        assert_eq!(view.troubles(), ["store 1 silent for 3 s"]);
+        view.leader = None;
+        view.figures = Some(RegionFigures {
+            behind: vec![PeerId(5)],
+            ..RegionFigures::default()
+        });
+        assert_eq!(view.troubles(), ["led by nobody", "store 1 behind"]);
+    }
+
+    #[test]
+    fn what_no_node_tells_of_is_told_by_placement() {
+        let region = |id: u64, start: &[u8], limit: &[u8]| {
+            let region = crate::shard::region::Region {
+                id: RegionId(id),
+                epoch: Epoch::default(),
+                range: KeyRange::new(start, limit),
+                peers: Vec::new(),
+            };
+            RegionInfo {
+                figures: Some(RegionFigures {
+                    bytes: id,
+                    ..RegionFigures::default()
+                }),
+                ..RegionInfo::of(region, None)
+            }
+        };
+        let mut views = gather(&[told(&[replica(5, 1, 4, true)])]);
+        join(&mut views, region(2, b"\x01", b""));
+        join(&mut views, region(1, b"", b"\x01"));
+        // Of these keys nodes know another region.
+        join(&mut views, region(7, b"\x01a", b"\x01b"));
+        sort(&mut views);
+        let known = views.iter().map(|view| {
+            let figures = view.figures.as_ref();
+            (view.id.0, figures.map_or(0, |figures| figures.bytes))
+        });
+        assert_eq!(known.collect::<Vec<_>>(), [(1, 1), (2, 2)]);
     }
 
     #[test]

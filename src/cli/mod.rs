@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 pub use crate::runtime::failure::{Exit, Failure};
 
+mod amount;
 mod bench;
 mod cas;
 mod cluster;

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::cluster::{Cluster, Told, list};
+use crate::cli::amount;
+use crate::cli::cluster::{Cluster, RegionView, Told, list};
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
 use crate::placement::{Message, Standing};
-use crate::shard::ids::NodeId;
+use crate::shard::ids::{NodeId, StoreId};
 
 /// The pause between two looks at a node that is emptied.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -76,15 +77,29 @@ pub(super) fn run(command: NodeCommand) -> Result<(), Failure> {
 }
 
 fn show(list: &List) -> Result<(), Failure> {
-    let told = Cluster::open(&list.target)?.look();
+    let mut cluster = Cluster::open(&list.target)?;
+    let told = cluster.look();
+    let asked = asked(&cluster.all_regions(&told)?.views);
     let mut out = list.target.output();
     if list.target.is_json() {
-        let nodes: Vec<Value> = told.iter().map(in_json).collect();
+        let nodes: Vec<Value> = told.iter().map(|told| in_json(told, &asked)).collect();
         out.line(String::new, || json!({ "nodes": nodes }));
         return out.finish();
     }
-    out.table(&HEAD, &told.iter().map(row).collect::<Vec<_>>());
+    let rows: Vec<Vec<String>> = told.iter().map(|told| row(told, &asked)).collect();
+    out.table(&HEAD, &rows);
     out.finish()
+}
+
+/// What is asked of each store in a second, by the regions that it leads.
+pub(super) fn asked(regions: &[RegionView]) -> BTreeMap<StoreId, u64> {
+    let mut asked = BTreeMap::new();
+    for region in regions {
+        if let (Some(leader), Some(figures)) = (region.leader, &region.figures) {
+            *asked.entry(leader.store).or_default() += figures.requests;
+        }
+    }
+    asked
 }
 
 /// Has a node stand otherwise to the cluster.
@@ -166,49 +181,62 @@ fn take_out(remove: &Remove) -> Result<(), Failure> {
 }
 
 /// The columns of nodes for a person.
-pub(super) const HEAD: [&str; 7] = [
-    "NODE", "ADDRESS", "STATE", "STORES", "REGIONS", "LEADS", "LABELS",
+pub(super) const HEAD: [&str; 9] = [
+    "NODE", "ADDRESS", "STATE", "STORES", "REGIONS", "LEADS", "SIZE", "REQ/S", "LABELS",
 ];
 
-/// A node for a person.
-pub(super) fn row(told: &Told) -> Vec<String> {
-    let stores: Vec<String> = told
-        .node
-        .stores
-        .iter()
-        .map(|store| store.to_string())
-        .collect();
-    let labels = told.node.labels.iter();
-    let labels: Vec<String> = labels
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let count = |name: &str| match &told.status {
+/// A node for a person: numbers of several stores one after the other.
+pub(super) fn row(told: &Told, asked: &BTreeMap<StoreId, u64>) -> Vec<String> {
+    let stores = || told.node.stores.iter();
+    let each = |number: &dyn Fn(&Value) -> u64, shown: fn(u64) -> String| match &told.status {
         Ok(status) => {
-            let counts = list(&status["shards"]).map(|shard| match &shard[name] {
-                Value::Array(list) => list.len() as u64,
-                other => other.as_u64().unwrap_or_default(),
-            });
-            counts.sum::<u64>().to_string()
+            let shards = list(&status["shards"]);
+            let numbers: Vec<String> = shards.map(|shard| shown(number(shard))).collect();
+            numbers.join(" ")
         }
         Err(_) => "?".into(),
     };
+    let some = |name: &'static str| {
+        move |shard: &Value| match &shard[name] {
+            Value::Array(list) => list.len() as u64,
+            other => other.as_u64().unwrap_or_default(),
+        }
+    };
+    let size = |shard: &Value| some("table_bytes")(shard) + some("memtable_bytes")(shard);
+    let labels = told.node.labels.iter();
+    let labels = labels.map(|(name, value)| format!("{name}={value}"));
+    let rates = stores().map(|store| asked.get(store).copied().unwrap_or_default());
     vec![
         told.node.node.to_string(),
         told.node.address.clone(),
         state(told),
-        stores.join(", "),
-        count("regions"),
-        count("leaders"),
-        labels.join(", "),
+        stores()
+            .map(StoreId::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
+        each(&some("regions"), |number| number.to_string()),
+        each(&some("leaders"), |number| number.to_string()),
+        match &told.status {
+            Ok(status) => amount::bytes(list(&status["shards"]).map(size).sum()),
+            Err(_) => "?".into(),
+        },
+        rates.map(amount::count).collect::<Vec<_>>().join(" "),
+        labels.collect::<Vec<_>>().join(", "),
     ]
 }
 
 /// A node for a program.
-pub(super) fn in_json(told: &Told) -> Value {
+pub(super) fn in_json(told: &Told, asked: &BTreeMap<StoreId, u64>) -> Value {
+    let rates = told
+        .node
+        .stores
+        .iter()
+        .map(|store| asked.get(store).copied());
     json!({
         "node": told.node.node.0,
         "address": told.node.address,
         "stores": told.node.stores.iter().map(|store| store.0).collect::<Vec<_>>(),
+        "requests_per_second": rates.map(Option::unwrap_or_default).collect::<Vec<_>>(),
         "state": state(told),
         "labels": told.node.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
         "status": told.status.as_ref().ok(),

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::cli::amount;
 use crate::cli::cluster::{Cluster, RegionView};
 use crate::cli::octets::{stored, typed};
 use crate::cli::region_move;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::placement::Message;
+use crate::placement::message::{RegionFigures, Source};
 use crate::runtime::caller::CallError;
 use crate::runtime::machine;
 use crate::shard::error::Error;
@@ -21,6 +23,9 @@ use crate::shard::request::{Body, PeerChange};
 
 /// The pause between two looks at a region that is to change.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// So much of a key is shown where all regions are listed.
+const KEY_SHOWN: usize = 20;
 
 /// What the help says about placement.
 const PLACEMENT: &str = "Placement keeps every region at the cluster's number of replicas, each on a node of its own, and goes on \
@@ -59,7 +64,7 @@ pub enum RegionCommand {
 /// Lists all regions.
 #[derive(Args)]
 #[command(
-    after_help = "Keys are shown as they are stored: users' keys begin with \\x01.\n\nExamples:\n  coracle region list\n  coracle region list --json"
+    after_help = "Keys are shown as they are stored: users' keys begin with \\x01. Sizes, keys and requests are as leaders told placement\nwithin the last minute.\n\nExamples:\n  coracle region list\n  coracle region list --json"
 )]
 pub struct List {
     #[command(flatten)]
@@ -151,7 +156,18 @@ fn in_json(region: &RegionView) -> Value {
             "applied": region.applied_by(peer.peer),
         })
     });
+    let figures = region.figures.as_ref();
+    let silent = figures.map(|figures| {
+        let silent = figures.silent.iter();
+        let silent = silent.map(|(peer, ms)| json!({ "peer": peer.0, "ms": ms }));
+        silent.collect::<Vec<_>>()
+    });
+    let behind =
+        figures.map(|figures| figures.behind.iter().map(|peer| peer.0).collect::<Vec<_>>());
     json!({
+        "bytes": figures.map(|figures| figures.bytes), "keys": figures.map(|figures| figures.keys),
+        "requests_per_second": figures.map(|figures| figures.requests),
+        "told_ms_ago": figures.map(|figures| figures.ago_ms), "silent": silent, "behind": behind,
         "region": region.id.0, "version": region.epoch.version, "conf_ver": region.epoch.conf_ver,
         "start": region.start, "limit": region.limit, "term": region.term,
         "leader": region.leader.map(|leader| leader.peer.0), "committed": region.committed,
@@ -171,39 +187,89 @@ fn epoch(region: &RegionView) -> String {
     format!("{}.{}", region.epoch.version, region.epoch.conf_ver)
 }
 
+/// Who has told, where that was not placement.
+pub(super) fn told_by(by: &Source) -> Option<String> {
+    match by {
+        Source::Placement => None,
+        Source::Table { store, age_ms } => {
+            let since = match age_ms {
+                Some(ms) => format!("heard from it {} s ago", ms / 1000),
+                None => "has not heard from it since it started".into(),
+            };
+            Some(format!(
+                "placement does not answer; store {store} tells what it knows, and {since}"
+            ))
+        }
+    }
+}
+
+/// The same for a program.
+pub(super) fn by(by: &Source) -> Value {
+    match by {
+        Source::Placement => json!("placement"),
+        Source::Table { store, age_ms } => json!({ "store": store.0, "age_ms": age_ms }),
+    }
+}
+
+/// A key in a table, no longer than fits beside the rest.
+fn brief(key: &str) -> String {
+    let border = border(key);
+    match border.char_indices().nth(KEY_SHOWN) {
+        Some((end, _)) => format!("{}…", &border[..end]),
+        None => border,
+    }
+}
+
 fn list(list: &List) -> Result<(), Failure> {
-    let regions = Cluster::open(&list.target)?.regions();
+    let mut cluster = Cluster::open(&list.target)?;
+    let told = cluster.look();
+    let regions = cluster.all_regions(&told)?;
     let mut out = list.target.output();
     if list.target.is_json() {
-        let all: Vec<Value> = regions.iter().map(in_json).collect();
-        out.line(String::new, || json!({ "regions": all }));
+        let all: Vec<Value> = regions.views.iter().map(in_json).collect();
+        let told_by = by(&regions.by);
+        out.line(
+            String::new,
+            || json!({ "regions": all, "told_by": told_by }),
+        );
         return out.finish();
     }
-    let rows: Vec<Vec<String>> = regions
-        .iter()
-        .map(|region| {
-            let peers = region.peers.iter().map(|peer| match region.part(peer) {
-                "leader" | "voter" => peer.store.to_string(),
-                part => format!("{} ({part})", peer.store),
-            });
-            let leader = region
-                .leader
-                .map_or("none".into(), |leader| leader.store.to_string());
-            vec![
-                region.id.to_string(),
-                epoch(region),
-                border(&region.start),
-                border(&region.limit),
-                leader,
-                peers.collect::<Vec<_>>().join(", "),
-            ]
-        })
+    let row = |region: &RegionView| {
+        let peers = region.peers.iter().map(|peer| match region.part(peer) {
+            "leader" | "voter" => peer.store.to_string(),
+            part => format!("{} ({part})", peer.store),
+        });
+        let leader = region.leader;
+        let figure =
+            |take: fn(&RegionFigures) -> String| region.figures.as_ref().map_or("?".into(), take);
+        vec![
+            region.id.to_string(),
+            brief(&region.start),
+            brief(&region.limit),
+            figure(|figures| amount::bytes(figures.bytes)),
+            figure(|figures| amount::count(figures.keys)),
+            figure(|figures| amount::count(figures.requests)),
+            leader.map_or("none".into(), |leader| leader.store.to_string()),
+            peers.collect::<Vec<_>>().join(", "),
+            region.troubles().join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = regions.views.iter().map(row).collect();
+    let head = [
+        "REGION", "START", "LIMIT", "SIZE", "KEYS", "REQ/S", "LED BY", "STORES", "TROUBLE",
+    ];
+    let in_trouble = rows.iter().any(|row| !row[8].is_empty());
+    let columns = if in_trouble { 9 } else { 8 };
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|row| row[..columns].to_vec())
         .collect();
-    out.table(
-        &["REGION", "EPOCH", "START", "LIMIT", "LED BY", "STORES"],
-        &rows,
-    );
-    out.finish()
+    out.table(&head[..columns], &rows);
+    out.finish()?;
+    if let Some(why) = told_by(&regions.by) {
+        eprintln!("{why}");
+    }
+    Ok(())
 }
 
 fn show(show: &Show) -> Result<(), Failure> {

@@ -1,12 +1,17 @@
 //! `coracle status`: how the cluster is.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::Failure;
-use crate::cli::cluster::{Cluster, Told, are_complete, gather, list};
+use crate::cli::amount;
+use crate::cli::cluster::{Cluster, RegionView, Told, are_complete, list};
 use crate::cli::node;
+use crate::cli::region::{by, told_by};
 use crate::cli::target::Target;
+use crate::shard::ids::StoreId;
 
 /// Shows how the cluster is: its nodes, and whether all regions are led.
 #[derive(Args)]
@@ -45,9 +50,23 @@ fn splits(told: &[Told]) -> String {
 
 /// Asks one node for all others, and all of them how they are.
 pub(super) fn run(status: Status) -> Result<(), Failure> {
-    let cluster = Cluster::open(&status.target)?;
+    let mut cluster = Cluster::open(&status.target)?;
     let told = cluster.look();
-    let regions = gather(&told);
+    let all = cluster.all_regions(&told)?;
+    let regions = all.views;
+    let asked = node::asked(&regions);
+    let figures = || regions.iter().filter_map(|region| region.figures.as_ref());
+    let (bytes, keys): (u64, u64) = (
+        figures().map(|figures| figures.bytes).sum(),
+        figures().map(|figures| figures.keys).sum(),
+    );
+    let requests: u64 = asked.values().sum();
+    let moving = regions.iter().filter(|region| region.is_moving()).count();
+    let mut ailing: BTreeMap<StoreId, (usize, usize)> = BTreeMap::new();
+    for (store, silent) in regions.iter().flat_map(RegionView::ailing) {
+        let (quiet, behind) = ailing.entry(store).or_default();
+        *if silent.is_some() { quiet } else { behind } += 1;
+    }
     let replicas = |voters: usize| {
         let some = regions.iter().filter(|region| region.peers.len() == voters);
         (voters, some.count())
@@ -69,7 +88,13 @@ pub(super) fn run(status: Status) -> Result<(), Failure> {
     if status.target.is_json() {
         let object = json!({
             "cluster": format!("{:016x}", cluster.caller.cluster.0),
-            "nodes": told.iter().map(node::in_json).collect::<Vec<Value>>(),
+            "nodes": told.iter().map(|told| node::in_json(told, &asked)).collect::<Vec<Value>>(),
+            "bytes": bytes,
+            "keys": keys,
+            "requests_per_second": requests,
+            "moving": moving,
+            "ailing": ailing.iter().map(in_json).collect::<Vec<Value>>(),
+            "told_by": by(&all.by),
             "regions": regions.len(),
             "led": led,
             "complete": are_complete(&regions),
@@ -96,8 +121,36 @@ pub(super) fn run(status: Status) -> Result<(), Failure> {
     };
     let cluster = cluster.caller.cluster.0;
     let splits = splits(&told);
-    let head = format!("cluster  {cluster:016x}\nregions  {seen}{unseen}{splits}\n\n");
-    out.bytes(head.as_bytes());
-    out.table(&node::HEAD, &told.iter().map(node::row).collect::<Vec<_>>());
+    let data = format!(
+        "{} in {} keys; {} are asked for in a second",
+        amount::bytes(bytes),
+        amount::count(keys),
+        amount::count(requests)
+    );
+    let mut head =
+        format!("cluster  {cluster:016x}\nregions  {seen}{unseen}{splits}\ndata     {data}\n");
+    if let Some(why) = told_by(&all.by) {
+        head.push_str(&format!("trouble  {why}\n"));
+    }
+    if moving > 0 {
+        head.push_str(&format!(
+            "moving   replicas of {moving} regions come or go\n"
+        ));
+    }
+    for (store, (silent, behind)) in &ailing {
+        let what = [(*silent, "silent"), (*behind, "behind")];
+        let what = what.iter().filter(|(regions, _)| *regions > 0);
+        let what = what.map(|(regions, how)| format!("{how} in {regions}"));
+        let what = what.collect::<Vec<_>>().join(", ");
+        head.push_str(&format!("trouble  store {store}: {what} of its regions\n"));
+    }
+    out.bytes(format!("{head}\n").as_bytes());
+    let rows: Vec<Vec<String>> = told.iter().map(|told| node::row(told, &asked)).collect();
+    out.table(&node::HEAD, &rows);
     out.finish()
+}
+
+/// A store whose replicas are silent or behind, and in how many regions.
+fn in_json((store, (silent, behind)): (&StoreId, &(usize, usize))) -> Value {
+    json!({ "store": store.0, "silent": silent, "behind": behind })
 }

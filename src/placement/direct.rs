@@ -15,7 +15,7 @@ use super::message::{Message, Operator, RegionStats};
 use super::placement::Placement;
 use super::registry::Put;
 use super::replica_checker::{Picture, Step, is_crowded};
-use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::ids::{PeerId, RegionId, StoreId, Term};
 use crate::shard::limits::KEY_BYTES_MAX;
 use crate::shard::membership::Change;
 use crate::shard::meta::PEERS_MAX;
@@ -81,6 +81,10 @@ impl Placement {
         self.state
             .regions
             .asked(region.id, asked, stats.interval_ms, light);
+        // Who only looks at what is known tells no figures.
+        if stats.term > Term(0) {
+            self.state.regions.told(now.mono, stats);
+        }
         self.copies.told(now.mono, region, leader);
         self.errands
             .told(now.mono, &self.options, region, leader.peer);

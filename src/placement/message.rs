@@ -216,12 +216,35 @@ pub struct RegionInfo {
     pub region: Region,
     /// Who leads it, as far as known.
     pub leader: Option<PeerInfo>,
+    /// How it was when its leader last told of it; none: not since placement began, or told by others.
+    pub figures: Option<RegionFigures>,
+}
+
+/// How a region was when its leader last told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegionFigures {
+    /// How long ago that was, in milliseconds.
+    pub ago_ms: u64,
+    /// About how many bytes it has.
+    pub bytes: u64,
+    /// About how many keys it has.
+    pub keys: u64,
+    /// Keys that clients read or write in a second.
+    pub requests: u64,
+    /// Peers that are silent, and for how many milliseconds.
+    pub silent: Vec<(PeerId, u64)>,
+    /// Peers that cannot follow yet.
+    pub behind: Vec<PeerId>,
 }
 
 impl RegionInfo {
     /// A region of which nothing more is known.
     pub fn of(region: Region, leader: Option<PeerInfo>) -> RegionInfo {
-        RegionInfo { region, leader }
+        RegionInfo {
+            region,
+            leader,
+            figures: None,
+        }
     }
 }
 

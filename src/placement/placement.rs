@@ -171,8 +171,8 @@ impl Placement {
             }
             Message::Pause { paused } => Some(self.pause(now, paused)),
             Message::ShowPlacement => Some(Message::Overview(Box::new(self.overview(now)))),
-            Message::LocateRegion { key } => Some(self.list(&key, 1)),
-            Message::ListRegions { start, count } => Some(self.list(&start, count)),
+            Message::LocateRegion { key } => Some(self.list(now, &key, 1)),
+            Message::ListRegions { start, count } => Some(self.list(now, &start, count)),
             _ => None,
         };
         if let Some(answer) = answer {
@@ -313,10 +313,13 @@ impl Placement {
         }
     }
 
-    fn list(&self, start: &[u8], count: u32) -> Message {
+    fn list(&self, now: Time, start: &[u8], count: u32) -> Message {
         let regions = self.state.regions.from_key(start);
         let regions = regions.take(count.min(LIST_MAX) as usize);
-        let told = |r: &Region| RegionInfo::of(r.clone(), self.state.regions.leader(r.id));
+        let told = |region: &Region| RegionInfo {
+            figures: self.state.regions.figures(region.id, now.mono),
+            ..RegionInfo::of(region.clone(), self.state.regions.leader(region.id))
+        };
         Message::Regions(Regions {
             told: regions.map(told).collect(),
             by: Source::Placement,

@@ -10,8 +10,11 @@ use std::ops::Bound;
 use coracle_engine::record::KeyRange;
 
 use super::loads::Rate;
-use crate::shard::ids::{RegionId, StoreId};
+use super::message::{RegionFigures, RegionStats};
+use crate::shard::ids::{PeerId, RegionId, StoreId};
+use crate::shard::meta::PEERS_MAX;
 use crate::shard::region::{PeerInfo, Region, Role};
+use crate::shard::time::MILLISECOND;
 
 /// Regions by id and by their first key.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct Registry {
     by_start: BTreeMap<Vec<u8>, RegionId>,
     leaders: BTreeMap<RegionId, PeerInfo>,
     rates: BTreeMap<RegionId, Rate>,
+    /// What leaders last told of their regions, and when.
+    figures: BTreeMap<RegionId, (u64, RegionFigures)>,
     peers: BTreeMap<StoreId, Load>,
 }
 
@@ -94,6 +99,7 @@ impl Registry {
             self.count_leader(id, leader, -1);
         }
         self.rates.remove(&id);
+        self.figures.remove(&id);
     }
 
     fn remove_quietly(&mut self, id: RegionId) {
@@ -171,6 +177,33 @@ impl Registry {
         if let Some(leader) = leader {
             self.count_leader(id, leader, 1);
         }
+    }
+
+    /// Takes in how a region is, as its leader tells.
+    pub fn told(&mut self, now: u64, stats: &RegionStats) {
+        let is_its = |peer: &PeerId| stats.region.peer(*peer).is_some();
+        let silent = stats.down_peers.iter().filter(|(peer, _)| is_its(peer));
+        let behind = stats.pending_peers.iter().filter(|peer| is_its(peer));
+        let figures = RegionFigures {
+            ago_ms: 0,
+            bytes: stats.approximate_bytes,
+            keys: stats.approximate_keys,
+            requests: 0,
+            silent: silent.take(PEERS_MAX).copied().collect(),
+            behind: behind.take(PEERS_MAX).copied().collect(),
+        };
+        self.figures.insert(stats.region.id, (now, figures));
+    }
+
+    /// How a region was when its leader last told of it.
+    pub fn figures(&self, id: RegionId, now: u64) -> Option<RegionFigures> {
+        let (at, figures) = self.figures.get(&id)?;
+        Some(RegionFigures {
+            ago_ms: now.saturating_sub(*at) / MILLISECOND,
+            // It is kept in thousandths.
+            requests: self.rate(id).per_second().div_ceil(1000),
+            ..figures.clone()
+        })
     }
 
     /// How much is asked of a region.

@@ -6,10 +6,12 @@ use rkyv::{Archive, Serialize};
 use crate::placement::Standing;
 use crate::placement::codec::NODE_PARTS_MAX;
 use crate::placement::message::{
-    Message, NodeInfo, Operator, RegionInfo, RegionStats, Regions, Source, StoreStats, Verdict,
+    Message, NodeInfo, Operator, RegionFigures, RegionInfo, RegionStats, Regions, Source,
+    StoreStats, Verdict,
 };
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{ClusterId, Edition, Index, NodeId, PeerId, RegionId, StoreId, Term};
+use crate::shard::meta::PEERS_MAX;
 use crate::wire::form::{
     self, ArchivedText, EpochForm, Octets, PeerChangeForm, PeerForm, RegionForm, Text, peer_changes,
 };
@@ -127,6 +129,49 @@ pub(crate) struct RegionsForm<'a> {
 pub(crate) struct RegionInfoForm<'a> {
     region: RegionForm<'a>,
     leader: Option<PeerForm>,
+    figures: Option<FiguresForm>,
+}
+
+/// How a region was.
+#[derive(Clone, Debug, Archive, Serialize)]
+pub(crate) struct FiguresForm {
+    ago_ms: u64,
+    bytes: u64,
+    keys: u64,
+    requests: u64,
+    silent: Vec<(u64, u64)>,
+    behind: Vec<u64>,
+}
+
+impl From<&RegionFigures> for FiguresForm {
+    fn from(figures: &RegionFigures) -> FiguresForm {
+        let silent = figures.silent.iter();
+        FiguresForm {
+            ago_ms: figures.ago_ms,
+            bytes: figures.bytes,
+            keys: figures.keys,
+            requests: figures.requests,
+            silent: silent.map(|(peer, ms)| (peer.0, *ms)).collect(),
+            behind: figures.behind.iter().map(|peer| peer.0).collect(),
+        }
+    }
+}
+
+impl ArchivedFiguresForm {
+    fn get(&self) -> Result<RegionFigures, Malformed> {
+        let silent = few(&self.silent, PEERS_MAX)?.iter();
+        let behind = few(&self.behind, PEERS_MAX)?.iter();
+        Ok(RegionFigures {
+            ago_ms: self.ago_ms.to_native(),
+            bytes: self.bytes.to_native(),
+            keys: self.keys.to_native(),
+            requests: self.requests.to_native(),
+            silent: silent
+                .map(|one| (PeerId(one.0.to_native()), one.1.to_native()))
+                .collect(),
+            behind: behind.map(|peer| PeerId(peer.to_native())).collect(),
+        })
+    }
 }
 
 /// A process, and where it is reached.
@@ -474,6 +519,7 @@ impl<'a> From<&'a Regions> for RegionsForm<'a> {
                 .map(|told| RegionInfoForm {
                     region: (&told.region).into(),
                     leader: told.leader.as_ref().map(PeerForm::from),
+                    figures: told.figures.as_ref().map(FiguresForm::from),
                 })
                 .collect(),
             table: match regions.by {
@@ -491,6 +537,7 @@ impl ArchivedRegionsForm<'_> {
             Ok(RegionInfo {
                 region: told.region.get(source)?,
                 leader: leader.map(|leader| leader.get()).transpose()?,
+                figures: told.figures.as_ref().map(|f| f.get()).transpose()?,
             })
         });
         Ok(Regions {
@@ -730,7 +777,12 @@ pub fn weight(message: &Message) -> usize {
         | Message::ListKnown { start: key, .. } => key.len(),
         Message::Regions(regions) => {
             let told = regions.told.iter();
-            told.map(|told| region(&told.region) + 64).sum()
+            let figures = |told: &RegionInfo| {
+                let figures = told.figures.as_ref();
+                figures.map_or(0, |f| f.silent.len() * 16 + f.behind.len() * 8 + 64)
+            };
+            told.map(|told| region(&told.region) + figures(told) + 64)
+                .sum()
         }
         _ => 0,
     }

@@ -173,7 +173,11 @@ fn a_cluster_tells_how_it_is() {
             let (code, text, told) = node.command(command);
             assert_eq!(code, 0, "{command:?}: {told}");
             let wanted = match command {
-                ["status"] => text.contains(&cluster) && text.contains("all of them led"),
+                ["status"] => {
+                    text.contains(&cluster)
+                        && text.contains("all of them led")
+                        && text.contains("data  ")
+                }
                 ["node", ..] => text.contains("up") && text.contains(&node.address()),
                 _ => text.lines().count() == 3 && text.contains("REGION"),
             };

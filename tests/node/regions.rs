@@ -189,6 +189,9 @@ fn every_node_tells_of_all_regions_also_when_placement_is_gone() {
         assert_eq!(regions.told.len(), 4, "{regions:?}");
         assert!(are_whole(&regions), "{regions:?}");
         assert!(regions.told.iter().all(|told| told.leader.is_some()));
+        let (code, text, told) = node.command(&["region", "list"]);
+        assert_eq!((code, text.lines().count()), (0, 5), "{text}{told}");
+        assert!(told.contains("placement does not answer"), "{told}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::shard::codec::Malformed;
 pub const FRAME_BYTES_MAX: usize = 2 << 20;
 
 /// How bodies are archived.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 /// The bytes of a request before its body.
 pub(super) const ASK_BYTES: usize = 56;

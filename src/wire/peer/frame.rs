@@ -24,7 +24,7 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 pub const HEAD_BYTES: usize = 8;
 
 /// How messages are archived.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// The form of all messages of a frame.
 type Archived<'a> = rkyv::vec::ArchivedVec<ArchivedMessageForm<'a>>;
