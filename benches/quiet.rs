@@ -53,6 +53,8 @@ struct Group {
     frames: u64,
     sent_bytes: u64,
     now: u64,
+    /// What time it is for each.
+    clocks: Vec<u64>,
 }
 
 fn region(id: u64, count: u64, replicas: u64) -> Region {
@@ -159,6 +161,7 @@ impl Group {
             frames: 0,
             sent_bytes: 0,
             now: 0,
+            clocks: vec![0; count],
         };
         // For the others no time passes until the first one leads.
         while group.leaders(0) < regions {
@@ -182,10 +185,11 @@ impl Group {
         self.shards.iter().map(quiet).sum()
     }
 
-    fn time(&self) -> Time {
+    fn time(&self, place: usize) -> Time {
+        let mono = self.clocks[place];
         Time {
-            mono: self.now,
-            wall: 1_700_000_000_000 + self.now / MILLISECOND,
+            mono,
+            wall: 1_700_000_000_000 + mono / MILLISECOND,
         }
     }
 
@@ -196,9 +200,10 @@ impl Group {
 
     /// Time has passed for the first so many, and everybody takes turns until nothing is left to do.
     fn turn(&mut self, ticking: usize) {
-        let time = self.time();
         for place in 0..ticking {
             if self.lives[place] {
+                self.clocks[place] = self.now;
+                let time = self.time(place);
                 let begun = thread_cpu();
                 self.shards[place].handle(time, Input::Clock);
                 self.spent[place] += (thread_cpu() - begun).as_nanos() as u64;
@@ -210,11 +215,11 @@ impl Group {
                 while self.lives[place] && self.shards[place].wants_turn() {
                     idle = false;
                     let begun = thread_cpu();
-                    self.flush(place, time);
+                    self.flush(place);
                     self.spent[place] += (thread_cpu() - begun).as_nanos() as u64;
                 }
             }
-            idle &= self.carry(time);
+            idle &= self.carry();
             if idle {
                 return;
             }
@@ -222,7 +227,7 @@ impl Group {
     }
 
     /// What was said arrives. Whether nothing was.
-    fn carry(&mut self, time: Time) -> bool {
+    fn carry(&mut self) -> bool {
         let mut nothing = true;
         for from in 0..self.shards.len() {
             for to in 0..self.shards.len() {
@@ -240,6 +245,7 @@ impl Group {
                     self.sent_bytes += self.frame.len() as u64;
                 }
                 self.spent[from] += (thread_cpu() - begun).as_nanos() as u64;
+                let time = self.time(to);
                 let begun = thread_cpu();
                 for message in messages {
                     let from = StoreId(from as u64 + 1);
@@ -251,7 +257,8 @@ impl Group {
         nothing
     }
 
-    fn flush(&mut self, place: usize, time: Time) {
+    fn flush(&mut self, place: usize) {
+        let time = self.time(place);
         let shard = &mut self.shards[place];
         let mut effects = Vec::new();
         shard.flush(&mut effects);

@@ -21,6 +21,9 @@ const EVERY: Duration = Duration::from_millis(500);
 /// What visits every region takes no more than one part in so many of a shard's time.
 const REGIONS_PART: u64 = 250;
 
+/// But it is not older than so many nanoseconds.
+const REGIONS_AGE_MAX: u64 = 10_000_000_000;
+
 /// Quantiles of each latency that are told.
 const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999")];
 
@@ -183,7 +186,8 @@ pub async fn keep(driver: Rc<Driver>) {
         let begun = driver.clock.mono();
         if begun >= next {
             write_regions(&driver);
-            next = begun + (driver.clock.mono() - begun) * REGIONS_PART;
+            let took = driver.clock.mono() - begun;
+            next = begun + (took * REGIONS_PART).min(REGIONS_AGE_MAX);
         }
         Timer::new(EVERY).await;
     }
