@@ -364,7 +364,7 @@ impl Peer {
     /// The log may be cut off behind an entry.
     fn truncate(&mut self, core: &mut Core, index: Index, term: Term) {
         let before = self.truncated(core);
-        if index.0 <= before.0 || index > self.machine.applied || !core.has_room_for_state() {
+        if index.0 <= before.0 || index > self.machine.applied || !core.has_room_to_let_go() {
             return;
         }
         let known = core.log.borrow().term(self.region_id().in_log(), index.0);

@@ -1186,7 +1186,7 @@ impl Peer {
             Stage::Quarantined => self.knows_its_meta(core),
             _ => false,
         };
-        if !can || self.changing.is_some() || !core.has_room_for_state() {
+        if !can || self.changing.is_some() || !core.has_room_to_let_go() {
             return;
         }
         let id = (self.region_id().in_store(), self.id.in_store());

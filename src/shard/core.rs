@@ -200,6 +200,12 @@ impl Core {
     /// Whether the log takes a meta and a hard state of any size. Where even its reserve is used up, as on
     /// a full disk, whoever wants to write one waits for a later tick.
     pub fn has_room_for_state(&self) -> bool {
+        self.log.borrow().has_room_in_reserve(16 << 10, 4)
+    }
+
+    /// The same for a meta that lets go of entries: it goes into what an opening has begun of the last segments,
+    /// too, which nothing else may.
+    pub fn has_room_to_let_go(&self) -> bool {
         self.log.borrow().has_room_for_states(16 << 10, 4)
     }
 

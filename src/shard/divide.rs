@@ -264,7 +264,7 @@ impl Shard {
         let stored = |birth: &Birth| birth.meta(clock).encode().len() + 64;
         let bytes = meta.encode().len() + births.iter().map(stored).sum::<usize>();
         let states = 1 + 2 * births.len();
-        if !self.core.log.borrow().has_room_for_states(bytes, states) {
+        if !self.core.log.borrow().has_room_in_reserve(bytes, states) {
             return;
         }
         self.core.log.borrow_mut().keep_together(bytes, states);

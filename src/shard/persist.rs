@@ -39,13 +39,7 @@ impl Peer {
             // The hard state goes along. Room was asked for when the entries were admitted; if it went to
             // others meanwhile, they go into the reserve: a peer that cannot write cannot vote either.
             let (bytes, count) = (bytes as usize + (16 << 10), unstable.len() + 4);
-            let log = core.log.borrow();
-            let has_room = match unstable.is_empty() {
-                true => log.has_room_for_states(bytes + 8 * count, count),
-                false => log.has_room_in_reserve(bytes, count),
-            };
-            drop(log);
-            if !has_room {
+            if !core.log.borrow().has_room_in_reserve(bytes, count) {
                 // The log is full to its end: truncation makes room, and every tick looks again.
                 return;
             }

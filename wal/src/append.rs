@@ -345,11 +345,11 @@ impl Log {
         self.stage == Opening::Open
     }
 
-    /// Free segments when this opening has begun its own.
+    /// Free segments when this opening has begun its own, those not counted that are beyond all bounds.
     fn free_when_open(&self) -> u32 {
         let begins = matches!(self.stage, Opening::Syncing(_) | Opening::Waiting);
-        let free = self.pool.free_count();
-        free.saturating_sub(u32::from(begins))
+        let taken = u32::from(begins) + self.pool.beyond_count(&self.limits);
+        self.pool.free_count().saturating_sub(taken)
     }
 
     /// Seals what was gathered if a payload more would not fit its batch.

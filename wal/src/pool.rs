@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::effect::Effect;
 use crate::ids::Slot;
-use crate::limits::{Limits, SEGMENTS_FOR_HEADERS};
+use crate::limits::{LIVE_SEGMENTS_MAX, Limits, SEGMENTS_FOR_HEADERS};
 
 /// Which files there are, and what they are good for.
 #[derive(Debug)]
@@ -50,15 +50,24 @@ impl Pool {
         }
     }
 
+    /// Files that were made only to open with.
+    pub fn beyond_count(&self, limits: &Limits) -> u32 {
+        (self.known.len() as u32).saturating_sub(limits.segments_beyond())
+    }
+
     /// Asks for files until so many are free or on their way as should be ready.
-    pub fn prepare(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
+    pub fn prepare(&mut self, limits: &Limits, opens: bool, effects: &mut Vec<Effect>) {
         let ready = limits.segments_ready + limits.segments_reserved;
         // Beyond the bound for entries, while the disk has space: one for states, since a peer that cannot
-        // write cannot vote, and so never truncates, beside those that only headers begin.
+        // write cannot vote, and so never truncates, beside those that only headers begin. And beyond that
+        // bound one more, as far as a header lists them, where there is none to open with.
         let beyond = |pool: &Pool| {
-            !pool.is_starved()
-                && pool.free_count() + pool.creating_count() <= SEGMENTS_FOR_HEADERS
-                && pool.known_count() < limits.segments_beyond() as usize
+            let ready = pool.free_count() + pool.creating_count();
+            let bound = match ready {
+                0 if opens => LIVE_SEGMENTS_MAX,
+                _ => limits.segments_beyond() as usize,
+            };
+            !pool.is_starved() && ready <= SEGMENTS_FOR_HEADERS && pool.known_count() < bound
         };
         while (self.free_count() + self.creating_count() < ready
             && self.creatable_count(limits) > 0)

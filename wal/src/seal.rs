@@ -44,7 +44,8 @@ impl Log {
         }
         self.maintain();
         self.seal();
-        self.pool.prepare(&self.limits, &mut self.effects);
+        let opens = self.stage == Opening::Waiting;
+        self.pool.prepare(&self.limits, opens, &mut self.effects);
         effects.append(&mut self.effects);
         let (regions, cache) = (&mut self.regions, &mut self.cache);
         cache.sweep(|region, last| regions[region as usize].cache_first() > last);

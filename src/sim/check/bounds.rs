@@ -44,7 +44,7 @@ pub fn check_disk(
     let flushes = (options.flush_queue as u64 + 1) * 2 * options.memtable_bytes as u64;
     let making = flushes + 2 * options.pick.plan_bytes_max + TABLES_COMING * options.table_bytes;
     let known = engine.figures().table_bytes;
-    let segments_most = u64::from(limits.segments_beyond()) * u64::from(limits.segment_bytes);
+    let segments_most = wal::limits::LIVE_SEGMENTS_MAX as u64 * u64::from(limits.segment_bytes);
     check_shard(
         store,
         &[
