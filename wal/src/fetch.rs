@@ -193,6 +193,8 @@ impl Log {
             known.cache.push_front(entry.payload.clone());
         }
         self.cache.came(place, last.index, bytes);
+        // They could not be written anew before.
+        self.purge.due = true;
     }
 
     /// The bytes of a read are there.

@@ -242,8 +242,13 @@ impl Log {
     /// ever.)
     fn rewritable(&self, short: bool) -> Vec<u32> {
         let growing = self.segments.back().expect("an open log has one").sequence;
+        // What nobody holds is found by the same look: the oldest is the first one that somebody does hold.
+        let held = self.regions.iter().map(|region| region.oldest_segment());
+        let held = held.min().unwrap_or(UNSEALED);
         let mut staying = self.segments.iter().filter(|segment| {
-            segment.sequence != growing && !self.purge.going.contains(&segment.sequence)
+            segment.sequence != growing
+                && !self.purge.going.contains(&segment.sequence)
+                && low_bits(segment.sequence) >= held
         });
         let Some(oldest) = staying.next() else {
             return Vec::new();

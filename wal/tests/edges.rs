@@ -207,6 +207,48 @@ fn restarts_without_end_open_again() {
     }
 }
 
+/// A full log lets go of all that it can, one step after another, though nobody writes any more: behind a segment
+/// that holds nothing lies one that only a state holds.
+#[test]
+fn a_full_log_lets_go_to_the_end_though_nobody_writes() {
+    let limits = Limits {
+        segment_bytes: 112 << 10,
+        ..Limits::SMALL
+    };
+    let mut world = World::new(11, limits, Mutant::None);
+    let (region, voter) = (RegionId(1), RegionId(2));
+    let mut last = 0;
+    while world.append(region, entry(last + 1, 900)).is_ok() {
+        last += 1;
+        world.settle().expect("no cut");
+        if world.log.live_segments() == 2 && world.log.hard_state(voter).is_none() {
+            let vote = Bytes::from_static(b"vote");
+            world.set_hard_state(voter, vote).expect("room for a state");
+        }
+    }
+    // The next opening begins a segment, of which hardly anything is used.
+    world.crash(Fate::Kept, true);
+    world.recover().expect("nothing is damaged");
+    world.settle().expect("no cut");
+    let meta = MetaRecord {
+        truncated: (last, 1),
+        reset: false,
+        tombstone: false,
+        payload: Bytes::from_static(b"truncated"),
+    };
+    world.set_meta(region, meta).expect("room for a state");
+    world.settle().expect("no cut");
+    world.checkpoints.insert(region, last);
+    world.log.applied(region, last);
+    world.log.checkpointed(region, last);
+    for _ in 0..4 {
+        world.settle().expect("no cut");
+    }
+    let live = world.log.live_segments();
+    assert!(live <= 2, "{live} segments are left of all");
+    world.check_states().expect("the vote is there");
+}
+
 /// Each life ends when its leader has begun its term, before anything is let go of. Terms are begun as long as the
 /// next life can open, and again when something was let go of.
 #[test]

@@ -150,9 +150,12 @@ impl World {
 
     pub fn flush(&mut self) -> Result<(), PowerWentOut> {
         let mut effects = Vec::new();
+        let before = self.log.last_lsn();
         self.log.flush(&mut effects);
-        // Whatever was written for states kept alive equals the model as it is.
-        self.history.insert(self.log.last_lsn(), self.model.clone());
+        // Whatever was written anew, in however many batches, equals the model as it is.
+        for lsn in before.0..=self.log.last_lsn().0 {
+            self.history.insert(Lsn(lsn), self.model.clone());
+        }
         for effect in effects {
             if let Effect::Write(write) = effect {
                 let mut buffer = vec![0xEE; write.len as usize];
