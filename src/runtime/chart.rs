@@ -56,6 +56,17 @@ impl Place {
     }
 }
 
+/// What a store has to say that was asked for a region as it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corrected {
+    /// Something that was not known.
+    News,
+    /// Nothing else.
+    Known,
+    /// Only what is known to be over.
+    Behind,
+}
+
 /// Regions elsewhere, by their first keys; none overlaps another.
 #[derive(Debug)]
 pub struct Chart {
@@ -174,6 +185,21 @@ impl Chart {
         self.starts.insert(region.id, start.clone());
         self.places.insert(start, place);
         true
+    }
+
+    /// A store that was asked says how regions are. What was one region is led from one store at first.
+    pub fn correct(&mut self, current: &[Region], by: StoreId) -> Corrected {
+        let mut corrected = Corrected::Known;
+        for region in current {
+            let before = self.region(&region.range.start).map(|known| known.epoch);
+            let holds = self.learn(region, region.on_store(by).copied());
+            if holds && before != Some(region.epoch) {
+                corrected = Corrected::News;
+            } else if !holds && corrected == Corrected::Known {
+                corrected = Corrected::Behind;
+            }
+        }
+        corrected
     }
 
     /// This peer leads a region, says whoever was asked.
@@ -301,6 +327,23 @@ mod tests {
         }
         assert_eq!(asked, [3, 1, 2]);
         assert_eq!((told(&chart), chart.bytes), (String::new(), 0));
+    }
+
+    #[test]
+    fn whoever_is_behind_a_split_is_not_asked_again() {
+        let mut chart = Chart::default();
+        let whole = region(2, 1, 1, "a", "");
+        let parts = [region(2, 2, 1, "a", "m"), region(3, 2, 1, "m", "")];
+        chart.learn(&whole, Some(peer(1)));
+        let by = StoreId;
+        assert_eq!(chart.correct(&parts, by(1)), Corrected::News);
+        assert_eq!(told(&chart), "2@2.1 [a, m):1 3@2.1 [m, ):1");
+        assert_eq!(chart.correct(&parts, by(1)), Corrected::Known);
+        assert_eq!(chart.correct(&[whole], by(2)), Corrected::Behind);
+        // All peers are asked for the part of which no leader is known, and those that are behind once.
+        chart.led(RegionId(3), peer(2));
+        chart.refused(RegionId(3), by(2));
+        assert_eq!(chart.store(RegionId(3)), Some(by(1)));
     }
 
     #[test]

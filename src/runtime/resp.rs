@@ -677,6 +677,19 @@ impl NextPlaces {
     }
 }
 
+/// Requests of which nobody has said where to go take the way that is known: this shard's own peer may be behind
+/// the region that they are cut for.
+fn find_ways(driver: &Rc<Driver>, plan: &Plan<'_>, slot: &mut Slot) {
+    let way = |key: &[u8]| driver.way(key)?.to;
+    if slot.groups.is_empty() {
+        slot.store = slot.store.or_else(|| way(plan.key()));
+    }
+    for (group, store) in slot.groups.iter().zip(&mut slot.stores) {
+        let key = |place: &u32| plan.keys().nth(*place as usize);
+        *store = store.or_else(|| way(group.first().and_then(key)?));
+    }
+}
+
 /// Asks for what comes next, where the slot says.
 fn ask(
     driver: &Rc<Driver>,
@@ -688,6 +701,9 @@ fn ask(
 ) {
     // What may lie in several regions names the one that it was cut for: whoever knows better says so.
     let is_cut = plan.has_range() || slot.groups.len() > 1;
+    if is_cut {
+        find_ways(driver, plan, slot);
+    }
     let send = |group: usize, store: Option<StoreId>, body: Body<'_>| {
         let owner = Owner::Connection {
             connection: connection.clone(),

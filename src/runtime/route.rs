@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_lite::future::or;
 use glommio::timer::Timer;
 
-use super::chart::Chart;
+use super::chart::{Chart, Corrected};
 use super::driver::{Driver, Owner, Reply};
 use super::figures::count;
 use crate::placement::Message;
@@ -190,17 +190,18 @@ impl Driver {
                 }
             }
             Error::EpochNotMatch { current } => {
-                let mut chart = routes.chart.borrow_mut();
-                let mut news = false;
-                for region in current {
-                    let before = chart.region(&region.range.start).map(|known| known.epoch);
-                    // What was one region is led from one store at first.
-                    let held = chart.learn(region, region.on_store(asked).copied());
-                    news |= held && before != Some(region.epoch);
-                }
-                if !news && asked != me {
-                    // Whoever was asked is behind itself.
-                    return Next::Later;
+                let corrected = routes.chart.borrow_mut().correct(current, asked);
+                match corrected {
+                    Corrected::News => {}
+                    Corrected::Known if asked == me => {}
+                    Corrected::Known => return Next::Later,
+                    Corrected::Behind => {
+                        // Whoever was asked is behind itself, this shard's own peer too: others are asked.
+                        if let Some(region) = routes.id(wanted) {
+                            routes.chart.borrow_mut().refused(region, asked);
+                        }
+                        return Next::Later;
+                    }
                 }
             }
             Error::KeyNotInRegion { .. } | Error::StoreNotMatch { .. } => {

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use glommio::timer::Timer;
@@ -128,7 +129,7 @@ pub async fn parts(driver: &Rc<Driver>, frame: &Bytes, count: usize, until: u64)
     while !left.is_empty() {
         let pieces = cut(driver, frame, &mut left)?;
         if pieces.is_empty() {
-            wait(driver, until, &nobody(), &gathered).await?;
+            wait(driver, until, RETRY_AFTER, &nobody(), &gathered).await?;
             continue;
         }
         let mut asked = Vec::with_capacity(pieces.len());
@@ -138,15 +139,14 @@ pub async fn parts(driver: &Rc<Driver>, frame: &Bytes, count: usize, until: u64)
             asked.push((piece, reply));
         }
         let mut over = None;
-        let mut later = None;
+        let (mut elsewhere, mut later) = (None, false);
         for (piece, reply) in asked {
             match reply.wait().await {
                 Ok(answer) => gathered.take(&piece.parts, answer)?,
                 Err(error) if is_elsewhere(&error) => {
                     let to = piece.next(driver, &error);
-                    if to == Next::Later {
-                        later = Some(error);
-                    }
+                    later |= to == Next::Later;
+                    elsewhere = Some(error);
                     let to = to.store();
                     left.extend(piece.parts.into_iter().map(|part| Part { to, ..part }));
                 }
@@ -158,8 +158,10 @@ pub async fn parts(driver: &Rc<Driver>, frame: &Bytes, count: usize, until: u64)
         }
         // Of one region, what came first is asked for first.
         left.make_contiguous().sort_by_key(|part| part.place);
-        if let Some(error) = later {
-            wait(driver, until, &error, &gathered).await?;
+        // Whoever is sent on and on has no more time than whoever waits.
+        if let Some(error) = elsewhere {
+            let pause = if later { RETRY_AFTER } else { Duration::ZERO };
+            wait(driver, until, pause, &error, &gathered).await?;
         }
     }
     gathered.answer()
@@ -169,13 +171,16 @@ pub async fn parts(driver: &Rc<Driver>, frame: &Bytes, count: usize, until: u64)
 async fn wait(
     driver: &Rc<Driver>,
     until: u64,
+    pause: Duration,
     why: &Error,
     gathered: &Gathered,
 ) -> Result<(), Error> {
     if driver.clock.mono() >= until {
         return Err(gathered.with_what_is_done(why.clone()));
     }
-    Timer::new(RETRY_AFTER).await;
+    if !pause.is_zero() {
+        Timer::new(pause).await;
+    }
     Ok(())
 }
 

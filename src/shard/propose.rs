@@ -34,6 +34,14 @@ impl Peer {
         Ok(())
     }
 
+    /// The same for a command that others may do as well: what is given up here is not the end of it.
+    pub fn check_or_send_on(&self, epoch: Option<Epoch>) -> Result<(), Error> {
+        if matches!(self.stage, Stage::Quarantined) && self.region().peers.len() > 1 {
+            return Err(Error::RegionMoved(self.region_id()));
+        }
+        self.check(epoch)
+    }
+
     /// Refuses where another peer leads.
     pub fn check_leads(&self) -> Result<(), Error> {
         if self.node.raft.state != StateRole::Leader {
@@ -106,7 +114,7 @@ impl Peer {
         epoch: Option<Epoch>,
         writes: &[Write<'_>],
     ) -> Result<(), Error> {
-        self.check(epoch)?;
+        self.check_or_send_on(epoch)?;
         self.check_leads()?;
         if writes.is_empty() || writes.len() > WRITES_MAX {
             return Err(Error::BadRequest("a request holds from 1 to 4096 writes"));

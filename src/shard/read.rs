@@ -164,7 +164,10 @@ impl Peer {
         epoch: Option<super::region::Epoch>,
         body: &Body<'_>,
     ) -> Result<(), Error> {
-        self.check(epoch)?;
+        match body.is_of_this_replica() {
+            true => self.check(epoch)?,
+            false => self.check_or_send_on(epoch)?,
+        }
         let (question, freshness) = self.question(core, body)?;
         if core.reads_waiting >= core.limits().reads_waiting {
             return Err(Error::ServerIsBusy("too many reads wait"));

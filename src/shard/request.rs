@@ -81,6 +81,16 @@ pub enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
+    /// Whether it asks for what the replica that is asked holds, and for nothing else.
+    pub fn is_of_this_replica(&self) -> bool {
+        match self {
+            Body::Get { freshness, .. }
+            | Body::MultiGet { freshness, .. }
+            | Body::Scan { freshness, .. } => *freshness == Freshness::Local,
+            _ => false,
+        }
+    }
+
     /// The key by which it finds its region.
     pub fn key(&self) -> &'a [u8] {
         match self {

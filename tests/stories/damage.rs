@@ -74,6 +74,17 @@ fn a_replica_whose_data_is_damaged_is_replaced_under_a_new_name() {
         matches!(answer, Err(Error::Corrupt(_))),
         "it was {answer:?}"
     );
+    // What the others can do as well is sent on to them.
+    for request in [
+        theatre.get(hurt, b"\x01counter", Freshness::Linearizable),
+        theatre.put(hurt, b"\x01counter", b"3"),
+    ] {
+        let answer = theatre.answer(request);
+        assert!(
+            matches!(answer, Err(Error::RegionMoved(_))),
+            "it was {answer:?}"
+        );
+    }
     theatre.write(b"\x01counter", b"2");
     theatre.change(&[PeerChange::Remove(PeerId(hurt))]);
     theatre.until("it is gone", |theatre| theatre.status(hurt).is_none());
