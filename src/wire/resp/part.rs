@@ -115,6 +115,8 @@ pub enum Outcome {
         /// How long the value is now.
         len: usize,
     },
+    /// It is not written, since there was something, which was too much to be told.
+    Untold,
     /// A counter.
     Counter(i64),
     /// The value is no number, or the sum no longer one.
@@ -292,6 +294,7 @@ impl<'a> Part<'a> {
                 self.stage = Stage::Open;
                 return Ok(());
             }
+            (Written::Held(false), _) => Outcome::Untold,
             (Written::Held(held), _) => Outcome::Swapped {
                 held,
                 previous: None,

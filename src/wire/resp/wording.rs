@@ -53,6 +53,9 @@ pub enum Wording {
 
 const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
 
+/// Nothing would mean that there was none.
+const UNTOLD: &str = "TRYAGAIN nothing was written, and what is there is more than can be told now";
+
 impl Wording {
     /// Tells the outcomes of all parts, in order.
     pub fn write<'o>(
@@ -92,6 +95,7 @@ impl Wording {
             Wording::OkIfHeld if !held(outcome) => writer.null(),
             Wording::Ok | Wording::OkIfHeld => writer.simple("OK"),
             Wording::OneIfHeld => writer.integer(i64::from(held(outcome))),
+            Wording::Value if *outcome == Outcome::Untold => writer.error(UNTOLD),
             Wording::Value => writer.optional(value(outcome).map(|value| &value[..])),
             Wording::Length => writer.integer(length(outcome) as i64),
             Wording::Slice { from, to } => {
@@ -126,6 +130,7 @@ fn value(outcome: &Outcome) -> Option<&Bytes> {
 fn held(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Swapped { held, .. } => *held,
+        Outcome::Untold => false,
         _ => true,
     }
 }
@@ -205,7 +210,35 @@ pub fn error(error: &Error) -> Cow<'static, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::part::{Op, Part, Stage};
+    use super::super::write::Version;
     use super::*;
+    use crate::shard::request::Written;
+
+    /// `SET … NX` and `SET … NX GET` where a value was there that the store that was asked could not send.
+    #[test]
+    fn what_was_there_and_cannot_be_told_is_not_told_as_nothing() {
+        let value = || std::borrow::Cow::Borrowed(&b"mine"[..]);
+        for (wording, told) in [
+            (Wording::OkIfHeld, "$-1\r\n".into()),
+            (Wording::OneIfHeld, ":0\r\n".into()),
+            (Wording::Value, format!("-{UNTOLD}\r\n")),
+        ] {
+            let mut part = Part::new(b"\x01key", Op::PutAbsent { value: value() });
+            part.written(Written::Held(false)).expect("an outcome");
+            let Stage::Over(outcome) = &part.stage else {
+                panic!("{:?}", part.stage);
+            };
+            let mut text = Vec::new();
+            let mut writer = Writer::new(&mut text, Version::V2);
+            wording.write(
+                std::iter::once(outcome),
+                &mut Cursors::default(),
+                &mut writer,
+            );
+            assert_eq!(String::from_utf8(text).expect("a reply"), told);
+        }
+    }
 
     #[test]
     fn pieces_are_cut_as_redis_cuts_them() {
