@@ -1105,9 +1105,10 @@ impl World {
         let seed = self.chance.next_u64();
         self.nodes[node].up = false;
         self.callbacks.ended(node);
-        let mut orphans = Vec::new();
+        let (mut orphans, mut open) = (Vec::new(), Vec::new());
         for host in &mut self.nodes[node].hosts {
             if let Some(shard) = host.shard.take() {
+                open.extend(shard.log().is_open().then_some(host.store));
                 for status in shard.statuses() {
                     orphans.push((host.store, status));
                 }
@@ -1125,7 +1126,7 @@ impl World {
             self.matching.restarted(status.region.id, status.peer);
         }
         for host in &self.nodes[node].hosts {
-            self.pointers.ended(host.store);
+            self.pointers.ended(host.store, open.contains(&host.store));
         }
         let delay = MILLISECOND + self.chance.below(self.plan.down);
         self.after(delay, Event::Start(node));

@@ -35,7 +35,8 @@ impl Pointers {
         if !status.initialized {
             return Ok(());
         }
-        if let Some(before) = self.ended.remove(&key) {
+        let is_first = !self.known.contains_key(&key);
+        if let Some(before) = self.ended.get(&key).filter(|_| is_first) {
             let kept = before.committed.min(before.persisted);
             let back = before.checkpointed > status.checkpointed
                 || before.checkpointed > status.applied
@@ -74,12 +75,16 @@ impl Pointers {
         Ok(())
     }
 
-    /// A store's life is over.
-    pub fn ended(&mut self, store: StoreId) {
+    /// A store's life is over. If its log was never open, all that it had read of the lives before may yet be lost,
+    /// and nothing of it had left: it counts for nothing.
+    pub fn ended(&mut self, store: StoreId, was_open: bool) {
         let ended = self
             .known
             .extract_if(.., |(other, _, _), _| *other == store);
-        self.ended.extend(ended);
+        match was_open {
+            true => self.ended.extend(ended),
+            false => ended.for_each(drop),
+        }
     }
 
     /// A peer is gone for ever.
@@ -160,7 +165,7 @@ mod tests {
         let alive = pointers.look(STORE, &with(&change)).is_err();
         let mut pointers = Pointers::default();
         assert_eq!(pointers.look(STORE, &status()), Ok(()));
-        pointers.ended(STORE);
+        pointers.ended(STORE, true);
         (alive, pointers.look(STORE, &with(&change)).is_err())
     }
 
@@ -187,6 +192,27 @@ mod tests {
         );
     }
 
+    /// A process that is killed leaves a batch that no disk has for sure. The next one reads it, and shows what it says;
+    /// before it has made that durable the power goes, and with it the batch. What was durable before is not forgotten.
+    #[test]
+    fn what_was_read_and_never_made_durable_may_be_lost() {
+        let mut pointers = Pointers::default();
+        let read = with(|status| {
+            status.region.epoch.conf_ver = 2;
+            status.checkpointed = Index(7);
+        });
+        assert_eq!(pointers.look(STORE, &status()), Ok(()));
+        pointers.ended(STORE, true);
+        assert_eq!(pointers.look(STORE, &read), Ok(()));
+        pointers.ended(STORE, false);
+        let older = with(|status| status.checkpointed = Index(5));
+        assert!(
+            pointers.look(STORE, &older).is_err(),
+            "an older life had it"
+        );
+        assert_eq!(pointers.look(STORE, &status()), Ok(()));
+    }
+
     #[test]
     fn what_was_written_down_is_not_forgotten_and_nobody_rises() {
         let mut pointers = Pointers::default();
@@ -196,11 +222,11 @@ mod tests {
         });
         let forgets = |pointers: &mut Pointers, change: &dyn Fn(&mut PeerStatus)| {
             pointers.look(STORE, &kept).expect("sound");
-            pointers.ended(STORE);
+            pointers.ended(STORE, true);
             pointers.look(STORE, &with(change)).is_err()
         };
         assert!(!forgets(&mut pointers, &|_| ()));
-        pointers.ended(STORE);
+        pointers.ended(STORE, true);
         assert!(forgets(&mut Pointers::default(), &|status| status.term = Term(5)));
         assert!(forgets(&mut Pointers::default(), &|status| status
             .committed =
