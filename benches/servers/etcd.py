@@ -111,7 +111,7 @@ class Coracle:
         self.program = sides.coracle(options.coracle)
         self.members, self.directory = [], processes.directory
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CORACLE_")}
-        self.environment = {**environment, "CORACLE_STORE__COMPRESS": "false"}
+        self.environment = {**environment, "CORACLE_STORE__COMPRESS": "false", "CORACLE_SPLIT__AUTOMATIC": "false"}
         if options.no_lease:
             self.environment["CORACLE_RAFT__LEASE_MS"] = "0"
         first = sides.free_port()

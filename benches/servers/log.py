@@ -45,6 +45,7 @@ class Bench:
         self.server_core, self.client_cores = str(cores[0]), ",".join(map(str, cores[1:]))
         self.port = sides.free_port()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CORACLE_")}
+        environment["CORACLE_SPLIT__AUTOMATIC"] = "false"
         node = ["taskset", "-c", self.server_core, self.program, "start", "--data", f"{self.processes.directory}/node",
                 "--cores", self.server_core, "--listen", f"127.0.0.1:{self.port}", "--level", "warn"]
         server = self.processes.start(node, "coracle.log", env=environment)

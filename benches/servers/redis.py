@@ -63,6 +63,7 @@ class Bench:
         # Neither side compresses, and Redis does not rewrite its log meanwhile.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CORACLE_")}
         environment["CORACLE_STORE__COMPRESS"] = "false"
+        environment["CORACLE_SPLIT__AUTOMATIC"] = "false"
         ours = [sides.coracle(options.coracle), "start", "--data", f"{directory}/coracle", "--cores", self.server_core,
                 "--listen", f"127.0.0.1:{self.ports['coracle']}", "--level", "warn", "--spin", str(options.spin)]
         theirs = ["redis-server", "--port", str(self.ports["redis"]), "--bind", "127.0.0.1", "--dir", f"{directory}/redis",

@@ -140,6 +140,8 @@ impl Cluster {
         }
         // On small machines nodes of several shards are tried all the same.
         command.env("CORACLE_NODE__SHARE_CORES", "true");
+        // A region that becomes two in the middle of a run is measured by nobody.
+        command.env("CORACLE_SPLIT__AUTOMATIC", "false");
         os::end_with_parent(&mut command);
         let mut child = command
             .spawn()
