@@ -1537,6 +1537,10 @@ impl World {
             if let Some(shard) = &host.shard {
                 let held = shard.bounds(&limits, &options);
                 bounds::check_shard(host.store, &held)?;
+                // Until it is open, tables lie there that an earlier life had no disk to remove from.
+                if !shard.is_open() {
+                    continue;
+                }
                 bounds::check_disk(
                     host.store,
                     &host.files.disk,
