@@ -214,6 +214,11 @@ fn seeds_of_any_kind_that_found_something_find_it_no_more() {
             60,
             "who held the log could not let go, and whoever held what lay behind was not asked to",
         ),
+        (
+            530_018,
+            60,
+            "a node was taken out before anybody had told of a region that it had just split off",
+        ),
     ];
     for (seed, seconds, story) in stories {
         if let (_, Err(violation)) = run(seed, seconds, Mutant::None) {

@@ -26,6 +26,8 @@ pub struct Registry {
     /// What leaders last told of their regions, and when.
     figures: BTreeMap<RegionId, (u64, RegionFigures)>,
     peers: BTreeMap<StoreId, Load>,
+    /// From the first key to the end of all that was ever told of.
+    span: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What regions put on a store.
@@ -88,6 +90,7 @@ impl Registry {
         }
         self.remove_quietly(region.id);
         self.by_start.insert(region.range.start.clone(), region.id);
+        self.widen(&region.range);
         self.count(region, 1);
         self.regions.insert(region.id, region.clone());
         Put::New(gone)
@@ -242,11 +245,70 @@ impl Registry {
     pub fn load(&self, store: StoreId) -> Load {
         self.peers.get(&store).copied().unwrap_or_default()
     }
+
+    /// The first key of which nobody has told who holds it now: a split may have made regions that are not known
+    /// yet. What was told of once is somebody's for ever.
+    pub fn gap(&self) -> Option<Vec<u8>> {
+        let (since, until) = self.span.clone()?;
+        let mut from = since;
+        for id in self.by_start.values() {
+            let range = &self.regions[id].range;
+            if range.start > from {
+                break;
+            }
+            from.clone_from(&range.limit);
+            if from.is_empty() {
+                return None;
+            }
+        }
+        (until.is_empty() || from < until).then_some(from)
+    }
+
+    fn widen(&mut self, range: &KeyRange) {
+        let (since, until) = self
+            .span
+            .get_or_insert_with(|| (range.start.clone(), range.limit.clone()));
+        if range.start < *since {
+            since.clone_from(&range.start);
+        }
+        let beyond = range.limit.is_empty() || range.limit > *until;
+        if beyond && !until.is_empty() {
+            until.clone_from(&range.limit);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_which_nobody_has_told_is_found() {
+        let region = |id, start: &[u8], limit: &[u8]| Region {
+            id: RegionId(id),
+            epoch: Epoch {
+                version: id,
+                conf_ver: 1,
+            },
+            range: KeyRange::new(start, limit),
+            peers: Vec::new(),
+        };
+        for limit in [b"\x02".as_slice(), b""] {
+            let mut registry = Registry::default();
+            registry.put(&region(1, b"\0", b"\x01"));
+            registry.put(&region(2, b"\x01", limit));
+            assert_eq!(registry.gap(), None);
+            // The left part of a split is told of before the others.
+            let mut left = region(2, b"\x01", b"\x01m");
+            left.epoch.version = 4;
+            registry.put(&left);
+            assert_eq!(registry.gap(), Some(b"\x01m".to_vec()));
+            registry.put(&region(5, b"\x01r", limit));
+            assert_eq!(registry.gap(), Some(b"\x01m".to_vec()));
+            registry.put(&region(4, b"\x01m", b"\x01r"));
+            assert_eq!(registry.gap(), None);
+        }
+    }
     use crate::shard::region::Epoch;
 
     fn region(id: u64, version: u64, conf_ver: u64, start: &str, limit: &str) -> Region {

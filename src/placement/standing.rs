@@ -54,7 +54,15 @@ pub fn stand(state: &mut State, id: NodeId, standing: Standing) -> Message {
         (_, Standing::Gone) => {
             let left = node.stores.iter().map(|store| state.regions.load(*store));
             match left.map(|load| load.peers).sum::<u32>() {
-                0 => {}
+                0 => {
+                    // One that a split has just made may be there, and have its quorum from there.
+                    if let Some(key) = state.regions.gap() {
+                        let key = key.escape_ascii();
+                        return refuse(format!(
+                            "nobody has told yet who holds the keys from \"{key}\" on; ask again later"
+                        ));
+                    }
+                }
                 left => {
                     let why = format!("node {id} still holds {left} replicas; drain it first");
                     return refuse(why);
