@@ -26,9 +26,11 @@ pub struct Registry {
     /// What leaders last told of their regions, and when.
     figures: BTreeMap<RegionId, (u64, RegionFigures)>,
     peers: BTreeMap<StoreId, Load>,
-    /// From the first key to the end of all that was ever told of.
-    span: Option<(Vec<u8>, Vec<u8>)>,
 }
+
+/// Stored keys begin with the byte of the system or with that of users.
+const KEYS_FROM: &[u8] = &[0];
+const KEYS_UPTO: &[u8] = &[2];
 
 /// What regions put on a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +92,6 @@ impl Registry {
         }
         self.remove_quietly(region.id);
         self.by_start.insert(region.range.start.clone(), region.id);
-        self.widen(&region.range);
         self.count(region, 1);
         self.regions.insert(region.id, region.clone());
         Put::New(gone)
@@ -246,35 +247,21 @@ impl Registry {
         self.peers.get(&store).copied().unwrap_or_default()
     }
 
-    /// The first key of which nobody has told who holds it now: a split may have made regions that are not known
-    /// yet. What was told of once is somebody's for ever.
+    /// The first stored key of which nobody has told who holds it now: a split may have made regions that are not
+    /// known yet.
     pub fn gap(&self) -> Option<Vec<u8>> {
-        let (since, until) = self.span.clone()?;
-        let mut from = since;
+        let mut from: &[u8] = KEYS_FROM;
         for id in self.by_start.values() {
             let range = &self.regions[id].range;
-            if range.start > from {
+            if &range.start[..] > from {
                 break;
             }
-            from.clone_from(&range.limit);
-            if from.is_empty() {
+            if range.limit.is_empty() {
                 return None;
             }
+            from = &range.limit;
         }
-        (until.is_empty() || from < until).then_some(from)
-    }
-
-    fn widen(&mut self, range: &KeyRange) {
-        let (since, until) = self
-            .span
-            .get_or_insert_with(|| (range.start.clone(), range.limit.clone()));
-        if range.start < *since {
-            since.clone_from(&range.start);
-        }
-        let beyond = range.limit.is_empty() || range.limit > *until;
-        if beyond && !until.is_empty() {
-            until.clone_from(&range.limit);
-        }
+        (from < KEYS_UPTO).then(|| from.to_vec())
     }
 }
 

@@ -69,8 +69,52 @@ pub fn stand(state: &mut State, id: NodeId, standing: Standing) -> Message {
                 }
             }
         }
-        _ => {}
+        (_, Standing::Draining) => {
+            let takes = |other: &Node| other.node != id && other.standing == Standing::Member;
+            if !state.nodes.values().any(takes) {
+                return refuse(format!(
+                    "node {id} is the only one that holds replicas: what lies on it has nowhere to go; let another join first"
+                ));
+            }
+        }
+        (_, Standing::Member) => {}
     }
     state.put_node(Node { standing, ..node });
     state.list()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::bootstrap_pairs;
+    use crate::shard::ids::{ClusterId, Edition, StoreId};
+
+    fn node(id: u64) -> Node {
+        Node {
+            node: NodeId(id),
+            nonce: id,
+            address: format!("n{id}:1"),
+            edition: Edition::FIRST,
+            standing: Standing::Member,
+            labels: Vec::new(),
+            stores: vec![StoreId(10 * id)],
+        }
+    }
+
+    #[test]
+    fn the_last_one_that_holds_replicas_is_not_emptied() {
+        let pairs = bootstrap_pairs(ClusterId(5), node(1), &[]);
+        let mut state = State::load(&pairs).expect("sound");
+        let told = |state: &mut State, id| match stand(state, NodeId(id), Standing::Draining) {
+            Message::StandingRefused { why, .. } => why,
+            _ => "done".into(),
+        };
+        let refused = told(&mut state, 1);
+        assert!(refused.contains("let another join first"), "{refused}");
+        state.put_node(node(2));
+        assert_eq!(told(&mut state, 1), "done");
+        assert_eq!(told(&mut state, 1), "done", "the same twice is once");
+        let refused = told(&mut state, 2);
+        assert!(refused.contains("nowhere to go"), "{refused}");
+    }
 }

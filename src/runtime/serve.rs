@@ -83,6 +83,10 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
             Err(error) if is_elsewhere(&error) && driver.clock.mono() < until => error,
             other => return other,
         };
+        // Of a region that is named nobody else says anything else.
+        if region.is_some() && matches!(error.kind(), Error::KeyNotInRegion { .. }) {
+            return Err(error);
+        }
         // Whoever names an epoch wants to know that it has changed.
         if is_named && matches!(error, Error::EpochNotMatch { .. }) {
             return Err(error);

@@ -507,7 +507,9 @@ impl World {
             None => true,
             Some(until) if self.now < until => false,
             Some(until) => {
-                let spare = self.is_spare(node);
+                // One that was taken out holds nothing that counts, whoever else is in trouble.
+                let gone = self.nodes[node].membership.node;
+                let spare = self.upkeep.removed.contains(&gone) || self.is_spare(node);
                 let damaged = self.troubles.is_damaged(node);
                 if !spare && (damaged || self.now < until + 3 * SECOND) {
                     self.after(20 * MILLISECOND, Event::Start(node));
