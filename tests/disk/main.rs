@@ -10,6 +10,7 @@ mod log_files; // the log: round trips, recycling, damage
 mod through_store; // a store that lives on these files
 mod failing; // full disks, refused writes
 mod places; // directories of all kinds
+mod dump; // what a person sees of a file
 
 use coracle::runtime::disk::{Durability, ShardDirectory, StoreDisk, StoreFinished, StoreQueues};
 use coracle_engine::effect::{Completion, Effect};
