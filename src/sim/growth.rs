@@ -200,8 +200,9 @@ impl World {
         if !process.up || process.life != life || done {
             return;
         }
-        // No list names it if it was taken out meanwhile: it hears of that where it asks to join.
-        let gone = self.upkeep.may_be_gone(membership.node);
+        // No list names it if it was taken out meanwhile: it hears of that where it asks to join. Where that was
+        // refused the list does name it, so it asks for both in turn.
+        let gone = self.growth.next % 2 == 0 && self.upkeep.may_be_gone(membership.node);
         let message = match membership.stores.is_empty() || membership.moved || gone {
             true => Message::Join {
                 nonce: membership.nonce,
