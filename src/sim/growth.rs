@@ -202,7 +202,7 @@ impl World {
         }
         // No list names it if it was taken out meanwhile: it hears of that where it asks to join. Where that was
         // refused the list does name it, so it asks for both in turn.
-        let gone = self.growth.next % 2 == 0 && self.upkeep.may_be_gone(membership.node);
+        let gone = self.growth.next.is_multiple_of(2) && self.upkeep.may_be_gone(membership.node);
         let message = match membership.stores.is_empty() || membership.moved || gone {
             true => Message::Join {
                 nonce: membership.nonce,
