@@ -5,7 +5,7 @@ use std::time::Duration;
 use coracle_engine::record::KeyRange;
 use serde_json::Value;
 
-use crate::cli::octets::unescape;
+use crate::cli::octets::{stored, unescape};
 use crate::cli::page;
 use crate::cli::target::{Target, failed, strange};
 use crate::cli::{Exit, Failure};
@@ -69,6 +69,12 @@ pub(super) struct Regions {
 }
 
 impl RegionView {
+    /// Whether it lies before all keys of users.
+    pub fn is_of_system(&self) -> bool {
+        let limit = unescape(self.limit.as_bytes()).unwrap_or_default();
+        !limit.is_empty() && limit <= stored(b"")
+    }
+
     /// The replica on this store.
     pub fn on_store(&self, store: StoreId) -> Option<PeerInfo> {
         self.peers.iter().find(|peer| peer.store == store).copied()

@@ -116,8 +116,9 @@ fn stand(cluster: &mut Cluster, node: u64, standing: Standing) -> Result<(), Fai
     Ok(())
 }
 
-/// Replicas on a node, as all nodes tell of their regions.
-fn held(cluster: &Cluster, node: u64) -> usize {
+/// Replicas on a node, as all nodes tell of their regions; where they tell of none, as placement knows, which hears of
+/// it a little later, and takes no node out before.
+fn held(cluster: &mut Cluster, node: u64) -> Option<usize> {
     let nodes = cluster.nodes.iter();
     let stores: Vec<_> = nodes
         .filter(|info| info.node.0 == node)
@@ -125,7 +126,18 @@ fn held(cluster: &Cluster, node: u64) -> usize {
         .collect();
     let regions = cluster.regions();
     let peers = regions.iter().flat_map(|region| &region.peers);
-    peers.filter(|peer| stores.contains(&peer.store)).count()
+    let told = peers.filter(|peer| stores.contains(&peer.store)).count();
+    if told > 0 {
+        return Some(told);
+    }
+    match cluster.caller.ask_placement(&Message::ShowPlacement) {
+        Ok(Message::Overview(overview)) => {
+            let sights = overview.stores.iter();
+            let sights = sights.filter(|sight| stores.contains(&sight.store));
+            Some(sights.map(|sight| sight.peers as usize).sum())
+        }
+        Ok(_) | Err(_) => None,
+    }
 }
 
 fn empty(drain: &Drain) -> Result<(), Failure> {
@@ -142,22 +154,27 @@ fn empty(drain: &Drain) -> Result<(), Failure> {
     let end = Instant::now() + Duration::from_secs(drain.wait);
     let mut told = None;
     loop {
-        let left = held(&cluster, node);
-        if told != Some(left) {
+        let known = held(&mut cluster, node);
+        if let Some(left) = known.filter(|left| told != Some(*left)) {
             let text = || format!("node {node} holds {left} replicas");
             out.line(
                 text,
                 || json!({ "node": node, "state": "draining", "replicas": left }),
             );
+            out.flush();
             told = Some(left);
         }
-        if left == 0 || drain.wait == 0 {
+        if known == Some(0) || drain.wait == 0 {
             return out.finish();
         }
         if Instant::now() >= end {
             out.finish()?;
+            let left = match known {
+                Some(left) => format!("node {node} still holds {left} replicas"),
+                None => "placement does not answer".into(),
+            };
             let why = format!(
-                "node {node} still holds {left} replicas after {} s, and goes on; there may be no other node that may take them, see 'coracle node list'",
+                "{left} after {} s, and goes on; there may be no other node that may take them, see 'coracle node list'",
                 drain.wait
             );
             return Err(Failure::new(Exit::Failed, why));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! \xNN   one byte, by its two hexadecimal digits
-//! \\ \n \r \t \0   a backslash, and the usual ones
+//! \\ \n \r \t \0   a backslash, and the usual ones; \' and \" are taken as well
 //! ```
 //!
 //! Everything else stands for itself. What is shown can be typed again. With `--raw` nothing is escaped, in
@@ -54,6 +54,7 @@ pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
             b'r' => b'\r',
             b't' => b'\t',
             b'0' => 0,
+            quote @ (b'\'' | b'"') => quote,
             b'x' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 (digit()? * 16 + digit()?) as u8
@@ -151,6 +152,11 @@ mod tests {
         }
         assert_eq!(shown("Größe".as_bytes()), "Größe");
         assert_eq!(shown(b"a\xffb"), "a\\xffb");
+        // A node's page escapes quotes as well.
+        assert_eq!(
+            unescape(br#"it\'s \"so\""#).as_deref(),
+            Some(&br#"it's "so""#[..])
+        );
     }
 
     #[test]

@@ -65,6 +65,13 @@ impl Output {
         }
     }
 
+    /// Sends what there is, so that whoever waits sees how far it is.
+    pub fn flush(&mut self) {
+        if let Err(error) = self.out.flush() {
+            self.broken.get_or_insert(error);
+        }
+    }
+
     /// Whether nobody reads any more.
     pub fn is_over(&self) -> bool {
         self.broken.is_some()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::amount;
 use crate::cli::cluster::{Cluster, RegionView};
-use crate::cli::octets::{stored, typed};
+use crate::cli::octets::{plain, shown, stored, typed, unescape};
 use crate::cli::region_move;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// So much of a key is shown where all regions are listed.
 const KEY_SHOWN: usize = 20;
+
+/// What is shown for the borders of a region that holds no keys of users.
+const SYSTEM: &str = "(system)";
 
 /// What the help says about placement.
 const PLACEMENT: &str = "Placement keeps every region at the cluster's number of replicas, each on a node of its own, and goes on \
@@ -48,7 +51,7 @@ pub enum RegionCommand {
     /// Let the replica on another store lead
     #[command(
         name = "transfer-leader",
-        after_help = "Examples:\n  coracle region transfer-leader 2 5"
+        after_help = "Placement leaves it there for ten minutes, whatever else would be more even.\n\nExamples:\n  coracle region transfer-leader 2 5"
     )]
     TransferLeader(TransferLeader),
     /// Move a replica to another store, and tell how far it is
@@ -64,7 +67,7 @@ pub enum RegionCommand {
 /// Lists all regions.
 #[derive(Args)]
 #[command(
-    after_help = "Keys are shown as they are stored: users' keys begin with \\x01. Sizes, keys and requests are as leaders told placement\nwithin the last minute.\n\nExamples:\n  coracle region list\n  coracle region list --json"
+    after_help = "Keys are shown as they are typed; - is no border. A region of the system lies before all keys of users. In JSON keys are\nas they are stored: those of users begin with \\x01. Sizes, keys and requests are as leaders told placement\nwithin the last minute.\n\nExamples:\n  coracle region list\n  coracle region list --json"
 )]
 pub struct List {
     #[command(flatten)]
@@ -169,17 +172,26 @@ fn in_json(region: &RegionView) -> Value {
         "requests_per_second": figures.map(|figures| figures.requests),
         "told_ms_ago": figures.map(|figures| figures.ago_ms), "silent": silent, "behind": behind,
         "region": region.id.0, "version": region.epoch.version, "conf_ver": region.epoch.conf_ver,
-        "start": region.start, "limit": region.limit, "term": region.term,
+        "start": region.start, "limit": region.limit, "is_system": region.is_of_system(), "term": region.term,
         "leader": region.leader.map(|leader| leader.peer.0), "committed": region.committed,
         "peers": peers.collect::<Vec<_>>(),
     })
 }
 
-/// A border between regions, which may be none.
+/// A border between regions as a user would type it; there may be none.
 fn border(key: &str) -> String {
-    match key {
-        "" => "-".into(),
-        key => key.into(),
+    let stored = unescape(key.as_bytes()).unwrap_or_default();
+    match plain(&stored) {
+        b"" => "-".into(),
+        key => shown(key),
+    }
+}
+
+/// Where a region begins and ends, for people.
+fn borders(region: &RegionView) -> [String; 2] {
+    match region.is_of_system() {
+        true => [SYSTEM.into(), SYSTEM.into()],
+        false => [border(&region.start), border(&region.limit)],
     }
 }
 
@@ -211,9 +223,8 @@ pub(super) fn by(by: &Source) -> Value {
     }
 }
 
-/// A key in a table, no longer than fits beside the rest.
-fn brief(key: &str) -> String {
-    let border = border(key);
+/// A border in a table, no longer than fits beside the rest.
+fn brief(border: String) -> String {
     match border.char_indices().nth(KEY_SHOWN) {
         Some((end, _)) => format!("{}…", &border[..end]),
         None => border,
@@ -240,12 +251,13 @@ fn list(list: &List) -> Result<(), Failure> {
             part => format!("{} ({part})", peer.store),
         });
         let leader = region.leader;
+        let [start, limit] = borders(region);
         let figure =
             |take: fn(&RegionFigures) -> String| region.figures.as_ref().map_or("?".into(), take);
         vec![
             region.id.to_string(),
-            brief(&region.start),
-            brief(&region.limit),
+            brief(start),
+            brief(limit),
             figure(|figures| amount::bytes(figures.bytes)),
             figure(|figures| amount::count(figures.keys)),
             figure(|figures| amount::count(figures.requests)),
@@ -280,12 +292,13 @@ fn show(show: &Show) -> Result<(), Failure> {
         out.line(String::new, || in_json(&region));
         return out.finish();
     }
+    let [start, limit] = borders(&region);
     let facts = format!(
         "region     {}\nepoch      {}\nstart      {}\nlimit      {}\nterm       {}\ncommitted  {}\n\n",
         region.id,
         epoch(&region),
-        border(&region.start),
-        border(&region.limit),
+        start,
+        limit,
         region.term,
         region.committed
     );
@@ -508,6 +521,14 @@ fn remove_peer(remove: &RemovePeer) -> Result<(), Failure> {
         };
         goes = Some(peer);
         if !view.is_joint() {
+            let voters = view.peers.iter().filter(|peer| peer.role == Role::Voter);
+            if peer.role == Role::Voter && voters.count() == 1 {
+                let why = format!(
+                    "peer {} on store {} is the last one of region {} that votes; add another with 'coracle region add-peer' first",
+                    peer.peer, peer.store, view.id
+                );
+                return Err(Failure::new(Exit::Failed, why));
+            }
             let part = view.part(&peer);
             change.tell(format!(
                 "peer {} on store {} is to be removed; it is a {part}",
@@ -528,11 +549,16 @@ fn remove_peer(remove: &RemovePeer) -> Result<(), Failure> {
 
 fn transfer_leader(transfer: &TransferLeader) -> Result<(), Failure> {
     let mut change = Change::begin(transfer.region, &transfer.target)?;
+    let mut is_told = false;
     loop {
         let view = change.look()?;
         let Some(peer) = view.named(transfer.peer) else {
             return Err(nobody(&view, transfer.peer));
         };
+        if !is_told {
+            leave_to(&mut change, &peer)?;
+            is_told = true;
+        }
         if view.leader == Some(peer) {
             return change.end("leads", &peer, "leader");
         }
@@ -550,6 +576,24 @@ fn transfer_leader(transfer: &TransferLeader) -> Result<(), Failure> {
         }
         change.wait()?;
     }
+}
+
+/// Has placement leave the region to the peer that is to lead it. It works without placement, too, which may take it
+/// back later.
+fn leave_to(change: &mut Change<'_>, peer: &PeerInfo) -> Result<(), Failure> {
+    let question = Message::LeadRegion {
+        region: change.id,
+        peer: peer.peer,
+    };
+    match change.cluster.caller.ask_placement(&question) {
+        Ok(Message::Moving { .. }) => {}
+        Ok(Message::MoveRefused { why, .. }) => return Err(Failure::new(Exit::Failed, why)),
+        Ok(other) => return Err(crate::cli::target::strange(&other)),
+        Err(error) => change.tell(format!(
+            "placement does not answer ({error}), and may have another lead later"
+        )),
+    }
+    Ok(())
 }
 
 fn split(split: &Split) -> Result<(), Failure> {

@@ -139,6 +139,11 @@ fn borders(path: &Path, config: &Config) -> Result<Borders, Failure> {
         unescape(line).ok_or_else(why)
     };
     let keys = lines.map(key).collect::<Result<Vec<_>, Failure>>()?;
+    if keys.is_empty() {
+        return Err(usage(
+            "it has no keys; each of its lines is one at which a region begins".into(),
+        ));
+    }
     Borders::at(keys).map_err(usage)
 }
 

@@ -31,6 +31,40 @@ impl Placement {
         }
     }
 
+    /// Lets a peer lead that somebody else has lead, for a while.
+    pub(super) fn lead_by_hand(&mut self, now: Time, region: RegionId, peer: PeerId) -> Message {
+        match self.check_lead(region, peer) {
+            Err(why) => Message::MoveRefused { region, why },
+            Ok(to) => {
+                self.errands
+                    .rest(region, now.mono, self.options.hand_rest_ms);
+                Message::Moving { region, peer, to }
+            }
+        }
+    }
+
+    /// The store of a peer that may lead and would be left to it, or why not.
+    fn check_lead(&self, id: RegionId, peer: PeerId) -> Result<StoreId, String> {
+        let Some(region) = self.state.regions.get(id) else {
+            return Err(format!("placement knows no region {id}"));
+        };
+        let Some(info) = region.peer(peer) else {
+            return Err(format!("region {id} has no peer {peer}"));
+        };
+        if info.role == Role::Learner {
+            return Err(format!(
+                "peer {peer} of region {id} is a learner, and learners do not lead"
+            ));
+        }
+        if self.state.drains(info.store) {
+            return Err(format!(
+                "the node of store {} is to be emptied: whatever leads there hands over",
+                info.store
+            ));
+        }
+        Ok(info.store)
+    }
+
     /// Has the leader of a region take the next step before it tells of it.
     fn tell_leader(&mut self, now: Time, region: RegionId) {
         let Some(known) = self.state.regions.get(region).cloned() else {
@@ -155,6 +189,7 @@ mod tests {
     use crate::placement::{Options, Standing, bootstrap_pairs};
     use crate::shard::ids::{ClusterId, Edition, NodeId};
     use crate::shard::region::{Epoch, Region};
+    use crate::shard::time::MILLISECOND;
     use coracle_engine::record::KeyRange;
 
     fn node(id: u64, standing: Standing) -> Node {
@@ -299,6 +334,26 @@ mod tests {
             .map(|going| &going.what[..])
             .collect();
         assert_eq!(going, ["peer 31 leaves store 10 for store 20"]);
+    }
+
+    #[test]
+    fn who_is_made_to_lead_by_hand_is_left_to_lead_for_a_while() {
+        let mut placement = cluster();
+        let mut lead = |region: u64, peer: u64| {
+            let (region, peer) = (RegionId(region), PeerId(peer));
+            match placement.lead_by_hand(Time::default(), region, peer) {
+                Message::Moving { to, .. } => format!("leads on {to}"),
+                Message::MoveRefused { why, .. } => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(lead(2, 22), "leads on 20");
+        assert_eq!(lead(2, 29), "region 2 has no peer 29");
+        assert_eq!(lead(7, 22), "placement knows no region 7");
+        let rest = placement.options.hand_rest_ms * MILLISECOND;
+        let rests = |at: u64| placement.errands.rests(RegionId(2), at);
+        assert!(rests(0) && rests(rest - 1) && !rests(rest));
+        assert!(!placement.errands.rests(RegionId(3), 0), "others do not");
     }
 
     #[test]

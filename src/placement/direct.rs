@@ -7,6 +7,7 @@
 //! nothing lacks                                      → what is under way with it, or what would lie better
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::balance::{Scale, Shift};
@@ -270,7 +271,10 @@ impl Placement {
 fn is_sound(region: &Region) -> bool {
     let range = &region.range;
     let keys = [&range.start, &range.limit];
+    let peers = region.peers.iter();
+    let stores: BTreeSet<StoreId> = peers.map(|info| info.store).collect();
     region.peers.len() <= PEERS_MAX
+        && stores.len() == region.peers.len()
         && keys.iter().all(|key| key.len() <= KEY_BYTES_MAX)
         && (range.limit.is_empty() || range.start < range.limit)
 }

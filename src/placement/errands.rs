@@ -210,6 +210,14 @@ impl Errands {
         }
     }
 
+    /// A region is left where it is for so long, and nobody else is made to lead it for now.
+    pub fn rest(&mut self, region: RegionId, now: u64, ms: u64) {
+        if let Some(Shift::Lead(_)) = self.get(region).map(|errand| errand.shift) {
+            self.end(region, Outcome::Superseded, now);
+        }
+        self.rests.insert(region, now + ms * MILLISECOND);
+    }
+
     /// Whether a region is left where it is.
     pub fn rests(&self, region: RegionId, now: u64) -> bool {
         self.rests.get(&region).is_some_and(|until| now < *until)

@@ -139,6 +139,13 @@ pub enum Message {
         /// The store.
         to: StoreId,
     },
+    /// Somebody is about to have this peer lead: it should stay so for a while. Answered like a move.
+    LeadRegion {
+        /// The region.
+        region: RegionId,
+        /// The peer.
+        peer: PeerId,
+    },
     /// The move is under way.
     Moving {
         /// The region.

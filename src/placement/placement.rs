@@ -169,6 +169,7 @@ impl Placement {
             Message::MoveRegion { region, peer, to } => {
                 Some(self.move_by_hand(now, region, peer, to))
             }
+            Message::LeadRegion { region, peer } => Some(self.lead_by_hand(now, region, peer)),
             Message::Pause { paused } => Some(self.pause(now, paused)),
             Message::ShowPlacement => Some(Message::Overview(Box::new(self.overview(now)))),
             Message::LocateRegion { key } => Some(self.list(now, &key, 1)),

@@ -206,7 +206,7 @@ impl Default for Raft {
             lease_ms: 750,
             drift_per_mille: 50,
             down_ms: 30 * 60 * 1000,
-            snapshot_mib_per_second: 128,
+            snapshot_mib_per_second: 32,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use glommio::timer::Timer;
 use glommio::{Latency, Shares};
 
+use super::aside;
 use super::board::{self, Board};
 use super::client;
 use super::clock::Clock;
@@ -113,6 +114,7 @@ pub async fn live(start: Start) {
         Ok(()) => Event::Drained,
         Err(failure) => Event::Failed(failure),
     };
+    aside::finish().await;
     // Nobody listens only if the process ends anyway.
     let _ = events.send((shard, last));
 }
@@ -324,9 +326,7 @@ async fn watch_space(driver: Rc<Driver>, directory: ShardDirectory) {
     let mut looks_full = 0_u32;
     while !driver.has_stopped() {
         let path = directory.root().to_path_buf();
-        let free = glommio::executor()
-            .spawn_blocking(move || super::disk::free_bytes(&path))
-            .await;
+        let free = aside::run(move || super::disk::free_bytes(&path)).await;
         match free {
             Ok(bytes_free) => {
                 driver.handle(Input::Space { bytes_free });

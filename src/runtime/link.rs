@@ -9,6 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::timer::{Timer, timeout};
 
+use super::aside;
 use super::bell::Bell;
 use super::driver::Driver;
 use super::figures::count;
@@ -178,9 +179,7 @@ async fn connect(driver: &Driver, link: &Link) -> Result<TcpStream, String> {
         .shard_port(berth.shard)
         .ok_or("it has no such shard")?;
     let address = berth.address.clone();
-    let at = glommio::executor()
-        .spawn_blocking(move || address.resolve(port))
-        .await?;
+    let at = aside::run(move || address.resolve(port)).await?;
     let (station, to) = (driver.station, link.to);
     let (own, edition) = (driver.address.clone(), driver.edition);
     let greeted = timeout(CONNECT_MAX, async move {

@@ -66,6 +66,10 @@ fn bind_all(listen: &Address, shards: u16) -> Result<Listening, Failure> {
         );
         return Err(usage(why));
     }
+    // The kernel shares the port of all between processes: whether another has it is asked first, and alone.
+    if listen.port != 0 {
+        drop(bind_one(SocketAddr::new(at.ip(), listen.port), false)?);
+    }
     let mut own = Vec::new();
     for shard in 0..shards {
         let port = match listen.port {

@@ -1,6 +1,7 @@
 //! The world: the only folder that names glommio, a file, a socket or a clock.
 
 pub mod address; // where a node is reached
+pub mod aside; // what blocks, off the executor's thread
 pub mod bell; // what wakes the turn loop
 pub mod board; // what all shards say of themselves
 pub mod caller; // our own protocol, blocking

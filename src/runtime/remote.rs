@@ -16,6 +16,7 @@ use glommio::net::TcpStream;
 use glommio::timer::{Timer, timeout};
 use rkyv::ser::allocator::Arena;
 
+use super::aside;
 use super::bell::Bell;
 use super::driver::{Driver, Owner};
 use super::request_table::RequestTable;
@@ -211,9 +212,7 @@ async fn connect(driver: &Driver, remote: &Remote) -> Result<TcpStream, String> 
     let port = berth.address.shard_port(berth.shard);
     let port = port.ok_or("it has no such shard")?;
     let address = berth.address.clone();
-    let at = glommio::executor()
-        .spawn_blocking(move || address.resolve(port))
-        .await?;
+    let at = aside::run(move || address.resolve(port)).await?;
     let greeted = timeout(CONNECT_MAX, async move {
         let mut stream = TcpStream::connect(at).await?;
         stream.set_nodelay(true)?;

@@ -94,6 +94,12 @@ impl Herald {
         self.believed
     }
 
+    /// Whether there is another store that might bear a part of the work.
+    pub fn knows_others(&self) -> bool {
+        let stores = self.nodes.1.iter().map(|node| node.stores.len());
+        stores.sum::<usize>() > 1
+    }
+
     fn knows(&self, store: StoreId) -> bool {
         let mut nodes = self.nodes.1.iter();
         nodes.any(|node| node.stores.contains(&store))

@@ -147,7 +147,7 @@ impl Limits {
         append_bytes: 1 << 20,
         append_inflight: 256,
         snapshots_sending: 4,
-        snapshot_bytes_per_second: 128 << 20,
+        snapshot_bytes_per_second: 32 << 20,
         snapshots_receiving: 4,
         snapshot_table_bytes: 16 << 20,
         snapshot_retry: 300 * MILLISECOND,

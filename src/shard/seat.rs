@@ -117,6 +117,7 @@ impl Shard {
             | Message::ListNodes
             | Message::Stand { .. }
             | Message::MoveRegion { .. }
+            | Message::LeadRegion { .. }
             | Message::Pause { .. }
             | Message::ShowPlacement => true,
             _ => false,

@@ -264,7 +264,14 @@ impl Shard {
         let is_under_way = |peer: &&Peer| peer.asking.is_some() || peer.is_splitting();
         let under_way = self.peers.values().filter(is_under_way).count();
         let room = self.core.limits().splits_max.saturating_sub(under_way);
-        for (region, verdict) in wanted.into_iter().take(room) {
+        // Where one store bears everything, it bears no less for it in two parts.
+        let helps = |verdict: &Verdict| match verdict {
+            Verdict::At(_) => self.herald.knows_others(),
+            Verdict::Whole | Verdict::Parts(..) => true,
+        };
+        let wanted = wanted.into_iter().filter(|(_, verdict)| helps(verdict));
+        let wanted: Vec<_> = wanted.take(room).collect();
+        for (region, verdict) in wanted {
             self.with(region, |peer, core| peer.split_by_itself(core, verdict));
         }
     }

@@ -109,6 +109,10 @@ pub(crate) enum PlacementForm<'a> {
     Paused {
         paused: bool,
     },
+    LeadRegion {
+        region: u64,
+        peer: u64,
+    },
     ShowPlacement,
     Overview(Box<OverviewForm<'a>>),
     ListKnown {
@@ -356,6 +360,10 @@ impl<'a> From<&'a Message> for PlacementForm<'a> {
                 peer: peer.0,
                 to: to.0,
             },
+            Message::LeadRegion { region, peer } => PlacementForm::LeadRegion {
+                region: region.0,
+                peer: peer.0,
+            },
             Message::Moving { region, peer, to } => PlacementForm::Moving {
                 region: region.0,
                 peer: peer.0,
@@ -493,6 +501,10 @@ impl ArchivedPlacementForm<'_> {
                 region: RegionId(region.to_native()),
                 peer: PeerId(peer.to_native()),
                 to: StoreId(to.to_native()),
+            },
+            Form::LeadRegion { region, peer } => Message::LeadRegion {
+                region: RegionId(region.to_native()),
+                peer: PeerId(peer.to_native()),
             },
             Form::Moving { region, peer, to } => Message::Moving {
                 region: RegionId(region.to_native()),

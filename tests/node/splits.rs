@@ -155,7 +155,8 @@ fn regions_that_bear_too_much_are_split_by_themselves() {
         ("CORACLE_SPLIT__SIZE_MIB", "0"),
         ("CORACLE_SPLIT__KEYS", "0"),
     ];
-    let node = Node::start_with(&directory.path().join("one"), &[], &settings);
+    let data = directory.path().join("one");
+    let node = Node::start_with(&data, &["--shards", "2"], &settings);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _ends = Ends(&over);

@@ -11,7 +11,7 @@ use coracle::shard::pause::SplitFigures;
 use coracle::shard::region::Region;
 use coracle::shard::request::{Answer, Body, Freshness, Write};
 
-use crate::placement::{patiently, three_of};
+use crate::placement::{enter, patiently, three_of};
 use crate::theatre::{REGION, Theatre};
 
 /// Limits that no region of a story reaches, looked at five times a second.
@@ -280,14 +280,17 @@ fn without_ids_a_region_stays_whole_and_tries_again() {
     assert!(are_led(&theatre, 4), "{:?}", regions(&theatre));
 }
 
-/// Clients read one key after the other, two hundred a second: so many regions there are then, and how many splits
-/// were begun for that.
-fn read(seconds: u64, next: impl Fn(u64) -> u32) -> (Vec<Region>, u64) {
+/// Clients of so many stores read one key after the other, two hundred a second: so many regions there are then, and how
+/// many splits were begun for that.
+fn read(stores: u64, seconds: u64, next: impl Fn(u64) -> u32) -> (Vec<Region>, u64) {
     let mut theatre = Theatre::growing_with(Mutant::None, |limits| {
         watched(limits);
         limits.split_load = 150;
     });
     theatre.until("it leads", |theatre| theatre.leads(1));
+    if stores > 1 {
+        enter(&mut theatre, 2);
+    }
     for number in 0..8 {
         write(&mut theatre, &key(number));
     }
@@ -306,24 +309,35 @@ fn read(seconds: u64, next: impl Fn(u64) -> u32) -> (Vec<Region>, u64) {
 /// more.
 #[test]
 fn a_busy_region_is_split_where_its_work_is() {
-    let (regions, begun) = read(20, |step| (step * 5 % 8) as u32);
+    let (regions, begun) = read(2, 20, |step| (step * 5 % 8) as u32);
     assert_eq!((regions.len(), begun), (2, 1), "{regions:?}");
     let border = &regions[0].range.limit;
     assert!((key(3)..=key(5)).contains(border), "{regions:?}");
 }
 
+/// Where there is one store only, it has all the work whatever is split.
+#[test]
+fn the_only_store_splits_nothing_for_its_work() {
+    let (regions, begun) = read(1, 20, |step| (step * 5 % 8) as u32);
+    assert_eq!((regions.len(), begun), (1, 0), "{regions:?}");
+}
+
 /// One key that is asked for all the time is no reason for a split: nothing would be divided.
 #[test]
 fn one_busy_key_is_not_split() {
-    let (regions, begun) = read(20, |_| 3);
+    let (regions, begun) = read(2, 20, |_| 3);
     assert_eq!((regions.len(), begun), (1, 0), "{regions:?}");
-    let (regions, begun) = read(20, |step| if step % 11 == 0 { step as u32 % 8 } else { 3 });
+    let (regions, begun) = read(
+        2,
+        20,
+        |step| if step % 11 == 0 { step as u32 % 8 } else { 3 },
+    );
     assert_eq!((regions.len(), begun), (1, 0), "{regions:?}");
 }
 
 /// What wanders through the keys leaves every part behind, wherever that begins.
 #[test]
 fn what_wanders_through_a_region_does_not_split_it() {
-    let (regions, begun) = read(20, |step| step as u32);
+    let (regions, begun) = read(2, 20, |step| step as u32);
     assert_eq!((regions.len(), begun), (1, 0), "{regions:?}");
 }

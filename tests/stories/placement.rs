@@ -60,7 +60,7 @@ fn joined(theatre: &mut Theatre, nonce: u64) -> (NodeId, u64) {
 }
 
 /// A process joins and starts its shard; its store.
-fn enter(theatre: &mut Theatre, nonce: u64) -> u64 {
+pub fn enter(theatre: &mut Theatre, nonce: u64) -> u64 {
     let (_, store) = joined(theatre, nonce);
     let Message::Nodes(_, nodes) = told(theatre, &Message::ListNodes) else {
         panic!("no nodes");

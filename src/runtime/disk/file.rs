@@ -1,5 +1,6 @@
 //! One file under direct I/O.
 
+use crate::runtime::aside;
 use crate::runtime::disk::{BLOCK_BYTES, DiskError, Failure, TRANSFER_BYTES_MAX, alignment};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
 use std::ops::Deref;
@@ -162,7 +163,7 @@ impl DirectFile {
 
     /// Cuts the file off.
     pub async fn truncate(&self, bytes: u64) -> Result<(), Failure> {
-        let result = self.file.truncate(bytes).await;
+        let result = aside::during(self.file.truncate(bytes)).await;
         result.map_err(|error| Failure::of_runtime(&error))
     }
 

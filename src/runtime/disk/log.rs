@@ -1,5 +1,6 @@
 //! The effects of the log, carried out on the segment files of a shard.
 
+use crate::runtime::aside;
 use crate::runtime::disk::file::{Opening, ReadBytes};
 use crate::runtime::disk::layout::sync_names;
 use crate::runtime::disk::{
@@ -412,7 +413,7 @@ impl Shared {
         let made = self.make(slot, bytes).await;
         if made.is_err() {
             let path = path.clone();
-            let removed = glommio::executor().spawn_blocking(move || std::fs::remove_file(path));
+            let removed = aside::run(move || std::fs::remove_file(path));
             // Recovery takes a file without a header for a free one, so it may as well stay.
             let _ = removed.await;
         }
@@ -445,8 +446,7 @@ impl Shared {
 
     async fn sync_names(&self) -> Result<(), DiskError> {
         let directory = self.directory.log();
-        let synced = glommio::executor().spawn_blocking(move || sync_names(&directory));
-        synced.await
+        aside::run(move || sync_names(&directory)).await
     }
 
     async fn read(&self, slot: Slot, offset: u64, bytes: usize) -> Result<ReadBytes, Failure> {

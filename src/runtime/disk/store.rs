@@ -1,5 +1,6 @@
 //! The effects of the engine, carried out on the files of a shard: tables, manifest, reserve.
 
+use crate::runtime::aside;
 use crate::runtime::disk::file::{Opening, ReadBytes};
 use crate::runtime::disk::layout::sync_names;
 use crate::runtime::disk::{
@@ -396,7 +397,7 @@ impl Shared {
     async fn remove_table(&self, table: u64) -> Result<(), DiskError> {
         self.state.borrow_mut().tables.remove(&table);
         let path = self.directory.table(table);
-        let removed = glommio::executor().spawn_blocking({
+        let removed = aside::run({
             let path = path.clone();
             move || std::fs::remove_file(path)
         });
@@ -472,8 +473,7 @@ impl Shared {
 
     async fn sync_names(&self, directory: &Path) -> Result<(), DiskError> {
         let directory = PathBuf::from(directory);
-        let synced = glommio::executor().spawn_blocking(move || sync_names(&directory));
-        synced.await
+        aside::run(move || sync_names(&directory)).await
     }
 }
 
