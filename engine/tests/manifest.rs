@@ -1,20 +1,16 @@
 //! The manifest beside a list of the states it went through: random edits, power cuts at every write
 //! with every fate, damage of every byte, mutated bytes.
 
-#[allow(dead_code, reason = "only a part of it is wanted here")]
-#[path = "../../src/sim/disk.rs"]
-mod disk;
-
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 
+use crate::disk::{Chance, Disk, Durability, Fate};
 use coracle_engine::edit::{Compaction, Cut, Flush, Ingest, VersionEdit};
 use coracle_engine::manifest::{EditNumber, Manifest, walk};
 use coracle_engine::progress::{Applied, Clock, Index, PeerId, RegionId, Rotation};
 use coracle_engine::record::{KeyRange, Seq};
 use coracle_engine::state::State;
 use coracle_engine::version::{SliceName, TableMeta};
-use disk::{Chance, Disk, Durability, Fate};
 
 const STORE: u64 = 0xB0A7;
 const BYTES: usize = 160 << 10;

@@ -1,14 +1,10 @@
 //! The memtable beside a map of all versions: random writes, views, cursors both ways, releases.
 
-#[allow(dead_code, reason = "only its chance is wanted here")]
-#[path = "../../src/sim/disk.rs"]
-mod disk;
-
 use std::collections::BTreeMap;
 
+use crate::disk::Chance;
 use coracle_engine::memtable::Memtable;
 use coracle_engine::record::{Kind, Record, Seq};
-use disk::Chance;
 
 type Versions = BTreeMap<Vec<u8>, Vec<(Seq, Kind, Vec<u8>)>>;
 

@@ -2,10 +2,7 @@
 //!
 //! `UPDATE=1` rewrites the expectations; the difference is for reading.
 
-#[allow(dead_code, reason = "only its chance is wanted here")]
-#[path = "../../src/sim/disk.rs"]
-mod disk;
-
+use crate::disk::Chance;
 use coracle_engine::edit::{Compaction, Flush, Move, VersionEdit};
 use coracle_engine::effect::TableNumber;
 use coracle_engine::pick::{PickLimits, Plan, Task, debt, pick, slowdown};
@@ -13,7 +10,6 @@ use coracle_engine::progress::Rotation;
 use coracle_engine::record::{KeyRange, Seq};
 use coracle_engine::state::State;
 use coracle_engine::version::{SliceName, TableMeta, Version};
-use disk::Chance;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pick.txt");
 const MIB: u64 = 1 << 20;

@@ -1,11 +1,8 @@
 //! Versions beside a list of what each key shows; and the rules by which checkpoints are folded.
 
-#[allow(dead_code, reason = "only its chance is wanted here")]
-#[path = "../../src/sim/disk.rs"]
-mod disk;
-
 use std::collections::BTreeMap;
 
+use crate::disk::Chance;
 use coracle_engine::edit::{Compaction, Cut, Flush, Ingest, VersionEdit};
 use coracle_engine::effect::TableNumber;
 use coracle_engine::pick::{PickLimits, Task, pick};
@@ -13,7 +10,6 @@ use coracle_engine::progress::{Applied, Clock, Index, PeerId, Progress, RegionId
 use coracle_engine::record::{KeyRange, Seq};
 use coracle_engine::state::{Refused, State};
 use coracle_engine::version::{SliceName, TableMeta};
-use disk::Chance;
 
 const KEYS: u8 = 60;
 

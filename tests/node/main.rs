@@ -5,6 +5,7 @@
 )]
 
 mod abuse;
+mod bench;
 mod client;
 mod cluster;
 mod commands;

@@ -2,11 +2,9 @@
 //! was not durable, and again during recovery. Afterwards nothing acknowledged is missing, nothing
 //! half-written is visible, and nothing old rises.
 
-mod world;
-
+use crate::world::disk::Fate;
+use crate::world::{PowerWentOut, World, operate, scale};
 use coracle_wal::{Limits, Mutant};
-use world::disk::Fate;
-use world::{PowerWentOut, World, operate, scale};
 
 /// A life of a log: operations, turns, completions, until the steps are used up or the plan is over.
 fn live(world: &mut World, turns: u64, regions: u64) -> Result<(), PowerWentOut> {

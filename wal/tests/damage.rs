@@ -1,10 +1,8 @@
 //! Damage everywhere: bytes of every segment are flipped and zeroed, one at a time. Recovery names a
 //! place, or what it returns is exactly what was written; never wrong data, a panic or a hang.
 
-mod world;
-
+use crate::world::{World, operate, scale};
 use coracle_wal::{Limits, Mutant};
-use world::{World, operate, scale};
 
 fn written(seed: u64) -> World {
     let mut world = World::new(seed, Limits::SMALL, Mutant::None);
@@ -29,7 +27,7 @@ fn verdict(
 ) -> Result<bool, String> {
     let mut disk = written.disk.clone();
     disk.damage(file, offset, change);
-    let (log, _) = match world::recover(&disk, written.limits, mutant) {
+    let (log, _) = match crate::world::recover(&disk, written.limits, mutant) {
         Ok(recovered) => recovered,
         Err(_) => return Ok(true),
     };

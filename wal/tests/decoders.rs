@@ -1,13 +1,9 @@
 //! Every decoder under seeded mutation: bytes are hostile, and the worst they get is an error.
 
-#[path = "../../src/sim/disk.rs"]
-#[allow(dead_code, reason = "only its chance is wanted here")]
-mod disk;
-
+use crate::world::disk::Chance;
 use coracle_wal::batch::Batch;
 use coracle_wal::header::Header;
 use coracle_wal::{Effect, Entry, Limits, Log, LogId, Lsn, RegionId, dump};
-use disk::Chance;
 
 /// The bytes of a segment with some batches.
 fn segment() -> Vec<u8> {

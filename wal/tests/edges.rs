@@ -1,13 +1,11 @@
 //! What a caller may do at the edges: regions that return, states larger than a turn rewrites, limits
 //! that change between two openings, restarts without end, and headers that a forger has signed.
 
-mod world;
-
+use crate::world::disk::{Chance, Fate};
+use crate::world::{World, operate, scale};
 use bytes::Bytes;
 use coracle_wal::fetch::Fetched;
 use coracle_wal::{Entry, Limits, MetaRecord, Mutant, RegionId};
-use world::disk::{Chance, Fate};
-use world::{World, operate, scale};
 
 fn entry(index: u64, bytes: usize) -> Entry {
     Entry {
@@ -555,7 +553,7 @@ fn forged_numbers_get_a_verdict() {
             }
         }
         let tried = std::panic::catch_unwind(|| {
-            let Ok((mut log, _)) = world::recover(&disk, Limits::SMALL, Mutant::None) else {
+            let Ok((mut log, _)) = crate::world::recover(&disk, Limits::SMALL, Mutant::None) else {
                 return false;
             };
             // What was believed must not break the turn either.
@@ -607,10 +605,10 @@ fn a_segment_that_was_cut_off_is_refused() {
             let lengths = |name: &String| {
                 let whole = world.disk.len(name)?;
                 let length = if *name == cut { whole.min(kept) } else { whole };
-                Some((world::slot_of(name)?, length))
+                Some((crate::world::slot_of(name)?, length))
             };
             let slots = world.disk.names().iter().filter_map(lengths).collect();
-            match world::recover_with(&world.disk, Limits::SMALL, Mutant::None, slots) {
+            match crate::world::recover_with(&world.disk, Limits::SMALL, Mutant::None, slots) {
                 Ok((_, verdict)) => {
                     assert!(verdict.accepted >= world.acknowledged, "{cut} was live");
                 }

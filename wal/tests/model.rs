@@ -1,12 +1,10 @@
 //! Long random lives beside the model: appends, conflicts, resets, truncation, purge, old reads, kills
 //! and power cuts, on a disk with and without space.
 
-mod world;
-
+use crate::world::disk::Fate;
+use crate::world::{World, operate, scale};
 use bytes::Bytes;
 use coracle_wal::{Limits, MetaRecord, Mutant, Refused, RegionId};
-use world::disk::Fate;
-use world::{World, operate, scale};
 
 #[test]
 fn long_lives_beside_the_model() {
@@ -426,7 +424,8 @@ fn entries_can_be_given_away() {
     }
     // And they are on the disk as they were given.
     world.limits.cache_bytes = 0;
-    let (mut log, _) = world::recover(&world.disk, world.limits, Mutant::None).expect("no damage");
+    let (mut log, _) =
+        crate::world::recover(&world.disk, world.limits, Mutant::None).expect("no damage");
     assert_eq!(log.last_index(region), Some(6));
     let read = log.fetch(region, 1, 7, u64::MAX);
     assert!(matches!(read, Ok(coracle_wal::fetch::Fetched::Pending(_))));

@@ -13,13 +13,11 @@
 //! `UPDATE=1` rewrites the expectations; the difference is for reading.
 #![expect(clippy::disallowed_methods, reason = "a transcript is a file")]
 
-mod world;
-
+use crate::world::World;
+use crate::world::disk::Fate;
 use bytes::Bytes;
 use coracle_wal::dump::{Item, walk};
 use coracle_wal::{Entry, Limits, MetaRecord, Mutant, RegionId};
-use world::World;
-use world::disk::Fate;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/verdicts.txt");
 
@@ -144,7 +142,7 @@ impl Teller {
     }
 
     fn reopen(&mut self) {
-        match world::recover(&self.world.disk, self.world.limits, Mutant::None) {
+        match crate::world::recover(&self.world.disk, self.world.limits, Mutant::None) {
             Err(corrupt) => self.said.push(format!("corrupt: {corrupt}")),
             Ok((log, verdict)) => {
                 let tail = match verdict.torn_at {

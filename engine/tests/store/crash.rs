@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use coracle_engine::options::{Mutant, Options};
 
-use crate::shard::Shard;
-use crate::world::{Crashed, World};
-use crate::{scale, small};
+use super::shard::Shard;
+use super::world::{Crashed, World};
+use super::{scale, small};
 
 /// A short life with everything in it, the same for the same seed.
 fn script(shard: &mut Shard) -> Result<(), Crashed> {

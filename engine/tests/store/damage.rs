@@ -4,10 +4,10 @@
 use coracle_engine::merge::Direction;
 use coracle_engine::record::KeyRange;
 
+use super::shard::Shard;
+use super::world::World;
+use super::{replayed, scale, small};
 use crate::disk::Chance;
-use crate::shard::Shard;
-use crate::world::World;
-use crate::{replayed, scale, small};
 
 /// A store with tables in several levels, range tombstones and an ingest behind it.
 fn settled() -> Shard {

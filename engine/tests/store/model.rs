@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use coracle_engine::options::Options;
 use coracle_engine::view::View;
 
-use crate::shard::{Content, Shard};
-use crate::world::{Crashed, World};
-use crate::{replayed, scale, small};
+use super::shard::{Content, Shard};
+use super::world::{Crashed, World};
+use super::{replayed, scale, small};
 
 fn explore(name: &str, seeds: std::ops::Range<u64>, run: impl Fn(u64) -> u64) {
     let seeds: Vec<u64> = match replayed() {
@@ -21,7 +21,7 @@ fn explore(name: &str, seeds: std::ops::Range<u64>, run: impl Fn(u64) -> u64) {
             Ok(count) => crashes += count,
             Err(panic) => {
                 eprintln!(
-                    "replay: CORACLE_SEED={seed} cargo test --release -p coracle-engine --test store {name}"
+                    "replay: CORACLE_SEED={seed} cargo test --release -p coracle-engine --test engine {name}"
                 );
                 std::panic::resume_unwind(panic);
             }

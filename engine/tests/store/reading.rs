@@ -8,7 +8,7 @@ use coracle_engine::record::KeyRange;
 use coracle_engine::scan::ScanLimits;
 use coracle_engine::view::View;
 
-use crate::world::{Crashed, World};
+use super::world::{Crashed, World};
 
 type Read<T> = Result<Result<T, ReadFailed>, Crashed>;
 

@@ -13,7 +13,7 @@ use coracle_engine::progress::{Applied, Clock, Index, PeerId, RegionId, Rotation
 use coracle_engine::record::KeyRange;
 use coracle_engine::store::{Event, Lsn, Refusal};
 
-use crate::world::{Crashed, World};
+use super::world::{Crashed, World};
 
 pub type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -321,7 +321,7 @@ impl Shard {
         }
         self.durable_lsn = self.last_lsn;
         let seed = self.world.chance.next_u64();
-        let mut other = World::created(crate::small(), seed);
+        let mut other = World::created(super::small(), seed);
         for (key, value) in &content {
             other.store().put(key, value);
         }

@@ -4,8 +4,8 @@ use coracle_engine::record::KeyRange;
 use coracle_engine::size::Even;
 use coracle_engine::store::Lsn;
 
-use crate::small;
-use crate::world::World;
+use super::small;
+use super::world::World;
 
 fn key(number: u64) -> Vec<u8> {
     format!("row{number:06}").into_bytes()

@@ -11,10 +11,10 @@ use coracle_engine::store::{Event, Lsn, Refusal};
 use coracle_engine::value::StoredValue;
 use coracle_engine::view::ViewEnded;
 
+use super::shard::{Content, Shard};
+use super::small;
+use super::world::{World, table_name};
 use crate::disk::Fate;
-use crate::shard::{Content, Shard};
-use crate::small;
-use crate::world::{World, table_name};
 
 const REGION: RegionId = RegionId(1);
 const PEER: PeerId = PeerId(1);
@@ -387,7 +387,7 @@ fn story_27_a_full_disk_takes_flushes_compactions_and_a_restart() {
         let key = format!("{}-{writes:08}", region + 1).into_bytes();
         writes += 1;
         let stored = value(None, &[7; 200]);
-        shard.write(region, crate::shard::Op::Put(key, stored));
+        shard.write(region, super::shard::Op::Put(key, stored));
         if shard.world.store().wants_rotation() {
             shard.rotate().expect("no crash");
         }
@@ -411,7 +411,7 @@ fn story_27_a_full_disk_takes_flushes_compactions_and_a_restart() {
     for region in 0..3 {
         let start = format!("{}-", region + 1).into_bytes();
         let limit = format!("{}.", region + 1).into_bytes();
-        shard.write(region, crate::shard::Op::DeleteRange(start, limit));
+        shard.write(region, super::shard::Op::DeleteRange(start, limit));
     }
     shard.checkpoint().expect("no crash");
     shard.world.work().expect("no crash");

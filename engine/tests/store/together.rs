@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use coracle_engine::store::PUTS_MAX;
 use coracle_engine::view::View;
 
-use crate::small;
-use crate::world::World;
+use super::small;
+use super::world::World;
 
 const KEYS: u64 = 40;
 

@@ -6,7 +6,7 @@ use coracle_engine::cache::BlockCache;
 use coracle_engine::record::{KeyRange, Kind};
 use coracle_engine::table::{BuilderOptions, Step, Table, TableCursor};
 
-use crate::support::{Content, File, Random, seeds};
+use super::support::{Content, File, Random, seeds};
 
 fn table_of(number: u64, records: u64) -> (File, Rc<Table>) {
     let mut random = Random::new(number);

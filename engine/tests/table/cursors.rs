@@ -6,8 +6,8 @@ use coracle_engine::cache::BlockCache;
 use coracle_engine::record::{KeyRange, below_limit};
 use coracle_engine::table::{Step, TableCursor};
 
-use crate::model::options;
-use crate::support::{Content, Random, seeds};
+use super::model::options;
+use super::support::{Content, Random, seeds};
 
 /// A key near those that exist.
 fn near(random: &mut Random, content: &Content) -> Vec<u8> {

@@ -13,8 +13,8 @@ use coracle_engine::table::{
     Block, BuilderOptions, Corrupt, Footer, Probe, Step, Table, TableCursor, TableWalk,
 };
 
-use crate::model::options;
-use crate::support::{Content, File, Random, seeds};
+use super::model::options;
+use super::support::{Content, File, Random, seeds};
 
 /// Walks over everything and compares with what went in.
 fn read_all(file: &File, content: &Content) -> Result<(), Corrupt> {

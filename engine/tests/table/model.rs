@@ -4,7 +4,7 @@ use coracle_engine::cache::BlockCache;
 use coracle_engine::record::{KeyRange, Kind, Seq};
 use coracle_engine::table::{BuilderOptions, Item, Lookup, Probe, Table, TableWalk};
 
-use crate::support::{Content, Random, seeds};
+use super::support::{Content, Random, seeds};
 
 pub fn options(random: &mut Random) -> BuilderOptions {
     BuilderOptions {

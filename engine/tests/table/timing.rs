@@ -16,7 +16,7 @@ use coracle_engine::table::{
     BuilderOptions, Lookup, Probe, Step, Table, TableBuilder, TableCursor, TableOpening,
 };
 
-use crate::support::{File, Random};
+use super::support::{File, Random};
 
 const KEYS: u64 = 1_000_000;
 

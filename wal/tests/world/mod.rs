@@ -4,9 +4,9 @@
 //! can be cut at any of them. The model is a map of vectors; a copy of it is kept for every lsn. After
 //! a crash the recovered log must equal the copy of the lsn that it accepted, and that lsn may not lie
 //! before anything that was acknowledged.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 #[path = "../../../src/sim/disk.rs"]
+#[expect(dead_code, reason = "the disk serves other tests too")]
 pub mod disk;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! A whole store over real files: flushed, compacted, read back from the disk, and opened again.
 
-use crate::{on_executor, pattern, shard, store as files};
+use super::{on_executor, pattern, shard, store as files};
 use coracle::runtime::disk::{Durability, ShardDirectory, StoreDisk};
 use coracle_engine::effect::Effect;
 use coracle_engine::lookup::Lookup;

@@ -1,7 +1,7 @@
 //! What fails says so once and for all where it must, and only here and now where it may.
 
-use crate::log_files::Opened;
-use crate::{carry_out, on_executor, one, pattern, shard, store};
+use super::log_files::Opened;
+use super::{carry_out, on_executor, one, pattern, shard, store};
 use coracle::runtime::disk::{Durability, Failure as DiskFailure, ShardDirectory};
 use coracle_engine::effect::{Completion, Effect, Failure, ManifestWrite, Share, TableNumber};
 use coracle_wal::log::Entry;
@@ -68,7 +68,10 @@ fn a_failed_manifest_write_is_final() {
             })
             .await;
         });
-        run_limited("failing::a_failed_manifest_write_is_final", data.path());
+        run_limited(
+            "disk::failing::a_failed_manifest_write_is_final",
+            data.path(),
+        );
         return;
     };
     let directory = ShardDirectory::of(Path::new(&data), 0);
@@ -109,7 +112,7 @@ fn a_failed_table_write_concerns_that_table_alone() {
         let data = tempfile::tempdir().expect("a directory");
         shard(data.path());
         run_limited(
-            "failing::a_failed_table_write_concerns_that_table_alone",
+            "disk::failing::a_failed_table_write_concerns_that_table_alone",
             data.path(),
         );
         return;
@@ -151,7 +154,7 @@ fn a_failed_log_write_is_final() {
             opened.settle().await;
             opened.disk.close().await;
         });
-        run_limited("failing::a_failed_log_write_is_final", data.path());
+        run_limited("disk::failing::a_failed_log_write_is_final", data.path());
         // What was acknowledged before the failure is there, and the log works again.
         on_executor(async {
             let mut opened = Opened::recover(&directory, Durability::WriteThrough).await;

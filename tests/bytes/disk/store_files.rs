@@ -1,6 +1,6 @@
 //! Tables, manifest and reserve: what is written is there, under its name, also for the next process.
 
-use crate::{carry_out, on_executor, one, pattern, shard, store};
+use super::{carry_out, on_executor, one, pattern, shard, store};
 use coracle::runtime::disk::{Durability, probe};
 use coracle_engine::effect::{
     Completion, Effect, Failure, ManifestWrite, ReadToken, Share, TableNumber,

@@ -1,6 +1,6 @@
 //! Directories of all kinds: those that work must work, the others must say what is wrong and where.
 
-use crate::{carry_out, on_executor, one, pattern, shard, store};
+use super::{carry_out, on_executor, one, pattern, shard, store};
 use coracle::runtime::disk::{Durability, Failure, ShardDirectory, StoreDisk, StoreQueues};
 use coracle_engine::effect::{Completion, Effect, Share, TableNumber};
 use std::ffi::OsStr;

@@ -1,7 +1,7 @@
 //! The log on real files: what was acknowledged is there for the next opening, read back from the
 //! disk and not from memory.
 
-use crate::{on_executor, pattern, shard};
+use super::{on_executor, pattern, shard};
 use coracle::runtime::disk::{Durability, LogDisk, RecoveryError, ShardDirectory};
 use coracle_wal::effect::Effect;
 use coracle_wal::fetch::{Answer, Fetched};

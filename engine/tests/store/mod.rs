@@ -1,8 +1,5 @@
 //! The store in a simulated world: against a model, through crashes, damage and full disks.
 
-#[path = "../../../src/sim/disk.rs"]
-#[expect(dead_code, reason = "the disk serves other tests too")]
-mod disk;
 mod world; // carries effects to the simulated disk
 mod reading; // reads that wait for the world
 mod shard; // regions with logs above one store, and what they should hold
