@@ -2,8 +2,9 @@
 
 use coracle::shard::mutant::Mutant;
 use coracle::sim::check::Verdict;
+use coracle::sim::figures::Figures;
 use coracle::sim::plan::{Plan, SECOND};
-use coracle::sim::world::{Figures, World};
+use coracle::sim::world::World;
 
 fn scale() -> u64 {
     let scale = std::env::var("CORACLE_TEST_SCALE").ok();

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use coracle::shard::mutant::Mutant;
+use coracle::sim::figures::Figures;
 use coracle::sim::plan::{Plan, SECOND};
-use coracle::sim::world::{Figures, World};
+use coracle::sim::world::World;
 
 /// Runs clusters in virtual time under faults that a seed decides, and checks what must hold.
 #[derive(Debug, Parser)]

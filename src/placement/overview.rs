@@ -35,7 +35,7 @@ pub struct StoreSight {
     pub store: StoreId,
     /// Its node.
     pub node: NodeId,
-    /// Whether it may be given more, in a word: fit, silent, full, draining or lost.
+    /// Whether it may be given more, in a word: fit, full, silent, awaited, draining or lost.
     pub state: String,
     /// Replicas on it.
     pub peers: u32,
@@ -86,6 +86,8 @@ impl Placement {
                 () if view.fit => "fit",
                 () if view.lost => "lost",
                 () if self.is_heard(now, *store) => "full",
+                // Whoever has just begun to run placement has heard of nobody.
+                () if !self.heard.contains_key(store) => "awaited",
                 () => "silent",
             };
             StoreSight {

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::{Verdict, Violation};
 use super::disk::Chance;
+use super::event::Event;
 use super::plan::SECOND;
+use super::process::Host;
 use super::upkeep::UPKEEP;
-use super::world::{Event, Host, World};
+use super::world::World;
 use crate::placement::{Message, Node, NodeInfo, Standing};
 use crate::shard::Shard;
 use crate::shard::door::Input;

@@ -17,4 +17,10 @@ pub mod history; // what clients did and saw
 pub mod workload; // clients
 pub mod operator; // changes of peers and leaders
 pub mod check; // what must hold, one file each
+mod event; // what happens, in order
+pub mod figures; // and how often
+mod process; // nodes that start and end
+mod turn; // a shard's turn, and what comes of it
+mod clients; // what clients ask and are told
+mod sight; // a look at everything
 pub mod world; // all of it, event by event

@@ -2,10 +2,13 @@
 //! different nodes, sometimes away from it.
 
 use super::disk::Chance;
-use crate::shard::ids::{PeerId, RegionId, StoreId};
+use super::event::At;
+use super::world::{OPERATOR, World};
+use crate::shard::door::Input;
+use crate::shard::ids::{PeerId, RegionId, RequestId, StoreId};
 use crate::shard::observe::PeerStatus;
 use crate::shard::region::{PeerInfo, Role};
-use crate::shard::request::PeerChange;
+use crate::shard::request::{Body, PeerChange, Request};
 
 /// What the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,4 +128,71 @@ pub fn decide(sight: &Sight<'_>, chance: &mut Chance, next_peer: PeerId) -> Opti
             role: Role::Learner,
         })],
     ))
+}
+
+impl World {
+    pub(super) fn operate(&mut self) {
+        let statuses = self.statuses();
+        let regions = self.known_regions();
+        let region = regions[self.chance.below(regions.len() as u64) as usize];
+        let leader = statuses
+            .iter()
+            .filter(|(_, status)| status.region.id == region && status.leads)
+            .max_by_key(|(_, status)| status.term);
+        let Some((store, leader)) = leader else {
+            return;
+        };
+        let peers: Vec<_> = statuses
+            .iter()
+            .filter(|(_, status)| status.region.id == region)
+            .cloned()
+            .collect();
+        let sight = Sight {
+            stores: &self.stores,
+            leader,
+            peers: &peers,
+            wanted: self.plan.replicas,
+        };
+        let next_peer = match self.plan.growth {
+            None => PeerId(self.next_peer),
+            // Where placement gives ids, the operator asks for one like everybody else.
+            Some(_) => match self.growth.take_id(self.now) {
+                Some(id) => PeerId(id),
+                None => return self.ask_for_id(),
+            },
+        };
+        let Some(wish) = decide(&sight, &mut self.chance, next_peer) else {
+            return;
+        };
+        self.next_peer += 1;
+        self.figures.operations += 1;
+        self.tell(|| format!("the operator wants {wish:?}"));
+        let Some(at) = self.at(*store) else { return };
+        if !self.is_now(at) || self.is_paused(at.node) {
+            return;
+        }
+        let id = RequestId(OPERATOR + self.figures.operations);
+        self.given(id, at);
+        let (region, epoch) = (leader.region.id, leader.region.epoch);
+        let body = match &wish {
+            Wish::Change(_, changes) => Body::ChangePeers { region, changes },
+            Wish::Transfer(_, to) => Body::TransferLeader { region, to: *to },
+        };
+        self.input(
+            at,
+            Input::Request {
+                id,
+                request: Request {
+                    region: Some((region, epoch)),
+                    body,
+                },
+            },
+        );
+    }
+
+    /// A shard is given a request.
+    pub(super) fn given(&mut self, request: RequestId, at: At) {
+        let given = self.callbacks.given(request, at.node, at.life, self.now);
+        self.note(given);
+    }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::disk::Chance;
+use super::event::Event;
 use super::plan::Plan;
 use super::workload::Client;
-use super::world::{Event, World};
+use super::world::World;
 use crate::shard::door::Input;
 use crate::shard::ids::{RegionId, RequestId};
 use crate::shard::request::{Body, Request};

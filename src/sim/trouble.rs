@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 
 use super::check::{Verdict, Violation};
 use super::disk::Chance;
+use super::event::{At, Event};
 use super::plan::{Plan, SECOND};
-use super::world::{At, Event, World};
+use super::world::World;
 use crate::shard::door::Report;
 use crate::shard::error::Error;
 use crate::shard::ids::StoreId;
@@ -368,7 +369,7 @@ impl World {
     fn damage(&mut self) {
         let node = self.some_node();
         let process = &self.nodes[node];
-        let lost = |node: &super::world::Node| node.membership.lost_until.is_some();
+        let lost = |node: &super::process::Node| node.membership.lost_until.is_some();
         if self.troubles.damaged.is_some()
             || self.nodes.iter().any(lost)
             || !process.up

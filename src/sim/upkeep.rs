@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 
 use super::disk::Chance;
+use super::event::Event;
 use super::plan::SECOND;
-use super::world::{Event, World};
+use super::world::World;
 use crate::placement::{Message, Placement, Standing};
 use crate::shard::Shard;
 use crate::shard::ids::{NodeId, RegionId, StoreId};
