@@ -85,7 +85,9 @@ impl Cluster {
             _directory: directory,
             cores: Vec::new(),
         };
-        cluster.write_borders(borders)?;
+        if !borders.is_empty() {
+            cluster.write_borders(borders)?;
+        }
         for node in 0..nodes {
             let of_node = |shard: usize| cores[(node * shards + shard) % cores.len()];
             let of_node: Vec<usize> = (0..shards).map(of_node).collect();
@@ -132,7 +134,8 @@ impl Cluster {
             .stdout(Stdio::piped());
         match self.addresses.first() {
             Some(first) => command.args(["--join", &first.to_string()]),
-            None => command.arg("--regions-file").arg(self.borders()),
+            None if self.borders().exists() => command.arg("--regions-file").arg(self.borders()),
+            None => &mut command,
         };
         // What the environment says of nodes is not about these.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CORACLE_NODE__")) {
