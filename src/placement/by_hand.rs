@@ -168,7 +168,7 @@ impl Placement {
         }
         if self.heard.get(&to).is_some_and(|(_, free)| !free) {
             return refuse(format_args!(
-                "store {to} on node {node} is full, or is being stopped"
+                "store {to} on node {node} takes nothing now: its disk is full, its reserve is still being written, or it is being stopped"
             ));
         }
         if !self.errands.have_room(Cause::Hand, &self.options) {
@@ -288,7 +288,7 @@ mod tests {
             2 21 99 | there is no store 99; 'coracle node list' shows them
             2 21 40 | node 4 is to be emptied, and store 40 is given nothing
             2 21 50 | store 50 on node 5 is silent
-            2 23 31 | store 31 on node 3 is full, or is being stopped
+            2 23 31 | store 31 on node 3 takes nothing now: its disk is full, its reserve is still being written, or it is being stopped
             1 11 11 | region 1 is the system's, which placement puts where it is safe by itself
             7 11 11 | placement knows no region 7
             3 31 20 | moving";

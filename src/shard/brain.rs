@@ -113,6 +113,7 @@ impl Shard {
             chance: Chance::new(options.seed),
             options,
             now,
+            begun: now.mono,
             ticks: 0,
             log: Rc::new(RefCell::new(log)),
             store,

@@ -48,6 +48,8 @@ pub struct Core {
     pub options: ShardOptions,
     /// The time of the input in hand.
     pub now: Time,
+    /// When this life of the shard began.
+    pub begun: u64,
     /// Ticks so far.
     pub ticks: u64,
     /// The log.
@@ -134,6 +136,19 @@ impl Core {
     /// Whether a rule is broken on purpose.
     pub fn breaks(&self, mutant: Mutant) -> bool {
         self.options.mutant == mutant
+    }
+
+    /// An election's least time.
+    pub fn election(&self) -> u64 {
+        self.limits().election_ticks as u64 * self.limits().tick
+    }
+
+    /// For how long a peer that hears its leader elects nobody else; where nobody trusts a lease, nobody relies on it.
+    pub fn promise(&self) -> u64 {
+        match self.limits().lease {
+            0 => 0,
+            _ => self.election(),
+        }
     }
 
     /// A new life.

@@ -413,9 +413,11 @@ fn bring_forth(core: &mut Core, birth: Birth, clock: u64, lsn: wal::Lsn) -> Peer
     machine.applied_term = Term(INITIAL_TERM);
     let mut peer = Peer::new(core, machine, birth.hard, true);
     (peer.last_lsn, peer.vote_lsn) = (lsn, lsn);
-    if !promised {
+    peer.quiet_until = match promised {
+        // As the peer without keys that it was until now, and which is forgotten.
+        true => core.now.mono + core.promise(),
         // Nobody has heard anything from it yet.
-        peer.quiet_until = core.now.mono;
-    }
+        false => core.now.mono,
+    };
     peer
 }

@@ -32,6 +32,7 @@ mod peer; // a region's replica here
 mod propose; // commands of a turn become an entry
 mod persist; // what raft wants durable, and what waits for it
 mod replicate; // messages from and to other peers
+mod summons; // a leader hands over
 mod apply; // committed entries take effect, and are answered
 mod read; // reads, confirmed and answered
 pub mod at_hand; // reads that are answered while they are asked

@@ -29,6 +29,7 @@ use super::restore::Restoring;
 use super::snapshot::{Exportable, Plan};
 use super::split::{Asking, Splitting};
 use super::split_check::Watch;
+use super::summons::Summons;
 use super::window::Window;
 
 /// So many reads in a row that the disk refuses are too many.
@@ -163,6 +164,8 @@ pub struct Peer {
     pub drawn: (u64, StateRole),
     /// Until then it neither votes nor campaigns.
     pub quiet_until: u64,
+    /// What its leader, which hands over, has told it.
+    pub summons: Option<Summons>,
     /// Its right to answer reads by itself.
     pub lease: Lease,
     /// Reads under way.
@@ -247,11 +250,6 @@ impl Peer {
         let window = Window::new(&core.log, region.id, hard, conf);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, window, &logger).expect("the configuration is sound");
-        // Where nobody trusts a lease, nobody has promised to keep quiet.
-        let promise = match limits.lease {
-            0 => 0,
-            _ => limits.election_ticks as u64 * limits.tick,
-        };
         let (vote_lsn, incarnation) = (core.durable(), core.incarnate());
         let mut peer = Peer {
             id: machine.peer,
@@ -274,7 +272,9 @@ impl Peer {
             written: (vote_lsn, Durable::default()),
             durable: Durable::default(),
             drawn: (0, StateRole::PreCandidate),
-            quiet_until: core.now.mono + promise,
+            // Whatever an earlier life of this shard promised, it did before this one began.
+            quiet_until: core.begun + core.promise(),
+            summons: None,
             lease: Lease::default(),
             reads: Reads::default(),
             contacts: BTreeMap::new(),

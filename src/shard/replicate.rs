@@ -92,13 +92,8 @@ impl Peer {
             kind,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
         );
-        let hurries = kind == MessageType::MsgTimeoutNow;
-        if (votes || hurries) && core.now.mono < self.quiet_until {
+        if votes && core.now.mono < self.quiet_until {
             // Before it ended, this peer may have promised a leader to elect nobody else for a while.
-            return;
-        }
-        // A peer whose log has just been emptied by a snapshot cannot look through it for an election.
-        if hurries && !matches!(self.stage, Stage::Normal) {
             return;
         }
         if matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat)
@@ -107,6 +102,9 @@ impl Peer {
             self.leaderless = 0;
         }
         self.hear(core, &message);
+        if kind == MessageType::MsgTimeoutNow {
+            return self.summoned(core, message);
+        }
         core.admitted += message.entries.iter().map(entry::payload_len).sum::<u64>();
         // What raft refuses is not worth more than being dropped: its sender tries again.
         let _ = self.node.step(message);

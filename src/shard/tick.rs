@@ -45,7 +45,8 @@ impl Peer {
         self.dirty |= self.node.has_ready()
             || !self.machine.queue.is_empty()
             || self.asking.is_some()
-            || self.splitting.is_some();
+            || self.splitting.is_some()
+            || self.summons.is_some();
         self.check_reads(core);
         self.check_proposals(core);
         self.check_membership(core);

@@ -175,6 +175,7 @@ impl Peer {
         self.persist(core);
         self.finish_change(core);
         self.apply(core);
+        self.follow_summons(core);
         self.answer_reads(core);
         self.go_on_hashing(core);
         let wanted = matches!(*self.node.store().prepared.borrow(), Prepared::Wanted);

@@ -292,7 +292,7 @@ fn fail(mut trial: Trial, seed: u64, shape: Shape, home: PathBuf, why: &str) -> 
     drop(trial);
     panic!(
         "seed {seed}, {shape:?}: {why}\n{told}\nfiles and logs are in {home}; again: CORACLE_TEST_SEED={seed} \
-         CORACLE_TEST_ROUNDS={} cargo test --release --test processes",
+         CORACLE_TEST_ROUNDS={} cargo test --profile proof --test processes",
         shape.rounds
     );
 }

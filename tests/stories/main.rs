@@ -6,6 +6,7 @@
 mod damage;
 mod own_splits; // regions that split themselves
 mod placement;
+mod moves; // regions that move
 mod quiet;
 mod room;
 mod rules;

@@ -21,7 +21,7 @@ fn explore(name: &str, seeds: std::ops::Range<u64>, run: impl Fn(u64) -> u64) {
             Ok(count) => crashes += count,
             Err(panic) => {
                 eprintln!(
-                    "replay: CORACLE_SEED={seed} cargo test --release -p coracle-engine --test engine {name}"
+                    "replay: CORACLE_SEED={seed} cargo test --profile proof -p coracle-engine --test engine {name}"
                 );
                 std::panic::resume_unwind(panic);
             }

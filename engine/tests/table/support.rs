@@ -74,7 +74,9 @@ pub fn seeds(name: &str, count: u64, test: impl Fn(u64)) {
     for seed in all {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(seed)));
         if let Err(panic) = outcome {
-            eprintln!("replay: CORACLE_SEED={seed} cargo test --release -p coracle-engine {name}");
+            eprintln!(
+                "replay: CORACLE_SEED={seed} cargo test --profile proof -p coracle-engine {name}"
+            );
             std::panic::resume_unwind(panic);
         }
     }
