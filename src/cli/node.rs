@@ -1,6 +1,6 @@
 //! `coracle node`: which nodes belong to the cluster, and how one leaves it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -140,6 +140,24 @@ fn held(cluster: &mut Cluster, node: u64) -> Option<usize> {
     }
 }
 
+/// Why something stays on a node that is emptied, if too few others may hold replicas.
+fn what_stays(cluster: &mut Cluster) -> Option<String> {
+    let Ok(Message::Overview(overview)) = cluster.caller.ask_placement(&Message::ShowPlacement)
+    else {
+        return None;
+    };
+    let able = overview.stores.iter();
+    let able = able.filter(|sight| !["draining", "lost"].contains(&&sight.state[..]));
+    let nodes: BTreeSet<NodeId> = able.map(|sight| sight.node).collect();
+    let wanted = overview.options.replicas;
+    (nodes.len() < wanted).then(|| {
+        format!(
+            "regions have {wanted} replicas, each on a node of its own, and {} other nodes may hold some: what has {wanted} now stays until another node joins",
+            nodes.len()
+        )
+    })
+}
+
 fn empty(drain: &Drain) -> Result<(), Failure> {
     let mut cluster = Cluster::open(&drain.target)?;
     let mut out = drain.target.output();
@@ -151,6 +169,9 @@ fn empty(drain: &Drain) -> Result<(), Failure> {
         return out.finish();
     }
     stand(&mut cluster, node, Standing::Draining)?;
+    if let Some(why) = what_stays(&mut cluster) {
+        eprintln!("{why}");
+    }
     let end = Instant::now() + Duration::from_secs(drain.wait);
     let mut told = None;
     loop {

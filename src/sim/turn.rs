@@ -8,6 +8,7 @@ use crate::shard::door::{Effect, Report};
 use crate::shard::ids::StoreId;
 use crate::shard::message::PeerMessage;
 use crate::shard::observe::Observation;
+use crate::shard::region::Role;
 
 impl World {
     pub(super) fn turn(&mut self, at: At) -> Verdict {
@@ -182,9 +183,14 @@ impl World {
                     });
                     self.mix(term.0 << 8 | 5);
                     self.crash_soon(at);
-                    self.election.leads(region, term, peer)?;
                     let shard = self.nodes[at.node].hosts[at.shard].shard.as_ref();
                     let status = shard.map(Shard::statuses).unwrap_or_default();
+                    let of_region = status.iter().find(|status| status.region.id == region);
+                    let mut peers = of_region.iter().flat_map(|status| &status.region.peers);
+                    if peers.all(|info| info.peer == peer || info.role == Role::Learner) {
+                        self.election.leads_alone(region, term, peer);
+                    }
+                    self.election.leads(region, term, peer)?;
                     if let Some(leader) = status
                         .iter()
                         .find(|status| status.region.id == region && status.term == term)

@@ -23,6 +23,13 @@ impl Election {
         }
     }
 
+    /// The only voter of a region is about to lead. If it led in later terms, it did so by its own vote alone, lost its
+    /// power before they were durable, and nobody has heard of them: they never were.
+    pub fn leads_alone(&mut self, region: RegionId, term: Term, peer: PeerId) {
+        self.leaders
+            .retain(|(of, led), leader| (*of, *leader) != (region, peer) || *led <= term);
+    }
+
     /// Elections so far.
     pub fn count(&self) -> u64 {
         self.leaders.len() as u64
@@ -46,5 +53,19 @@ mod tests {
         assert_eq!(election.leads(region, Term(8), PeerId(2)), Ok(()));
         assert_eq!(election.leads(RegionId(3), term, PeerId(2)), Ok(()));
         assert!(election.leads(region, term, PeerId(2)).is_err());
+    }
+
+    #[test]
+    fn a_term_that_only_its_leader_knew_of_and_lost_is_forgotten() {
+        let mut election = Election::default();
+        let region = RegionId(2);
+        for (region, term) in [(2, 6), (2, 7), (3, 7)] {
+            let led = election.leads(RegionId(region), Term(term), PeerId(1));
+            assert_eq!(led, Ok(()));
+        }
+        election.leads_alone(region, Term(6), PeerId(1));
+        assert_eq!(election.leads(region, Term(7), PeerId(9)), Ok(()));
+        assert!(election.leads(region, Term(6), PeerId(9)).is_err());
+        assert!(election.leads(RegionId(3), Term(7), PeerId(9)).is_err());
     }
 }
