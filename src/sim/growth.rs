@@ -198,7 +198,7 @@ impl World {
     pub(super) fn ask(&mut self, node: usize, life: u64) {
         let process = &self.nodes[node];
         let membership = &process.membership;
-        let done = membership.is_complete() && !membership.moved;
+        let done = membership.is_complete() && !membership.moved && self.reaches_others(node);
         if !process.up || process.life != life || done {
             return;
         }
@@ -409,6 +409,13 @@ impl World {
             .map(|at| self.nodes[at.node].membership.edition());
         let mut known = self.nodes[node].membership.nodes.iter();
         known.any(|info| info.stores.contains(&store) && Some(info.edition) == now)
+    }
+
+    /// Whether a process knows where any other one is. One that does not, since all have moved while nobody had anything
+    /// to say to it, is started with another address by whoever looks after it.
+    pub(super) fn reaches_others(&self, node: usize) -> bool {
+        let mut others = self.stores.iter().filter(|(_, there)| *there != node);
+        self.nodes.len() == 1 || others.any(|(store, _)| self.knows_address(node, *store))
     }
 
     /// A link says where the process was when it opened it: whoever hears from a store can answer it.

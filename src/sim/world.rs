@@ -458,6 +458,12 @@ impl World {
             self.empty(node);
             self.start(node)?;
         }
+        for node in 0..self.nodes.len() {
+            if self.plan.growth.is_some() && !self.reaches_others(node) {
+                let life = self.nodes[node].life;
+                self.after(0, Event::Ask(node, life));
+            }
+        }
         self.heal_trouble();
         Ok(())
     }
