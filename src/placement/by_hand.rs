@@ -166,7 +166,7 @@ impl Placement {
         if !self.is_heard(now, to) {
             return refuse(format_args!("store {to} on node {node} is silent"));
         }
-        if self.heard.get(&to).is_some_and(|(_, free)| !free) {
+        if self.heard.get(&to).is_some_and(|heard| !heard.takes_more) {
             return refuse(format_args!(
                 "store {to} on node {node} takes nothing now: its disk is full, its reserve is still being written, or it is being stopped"
             ));
@@ -334,6 +334,37 @@ mod tests {
             .map(|going| &going.what[..])
             .collect();
         assert_eq!(going, ["peer 31 leaves store 10 for store 20"]);
+    }
+
+    #[test]
+    fn a_node_whose_stores_say_that_they_hold_something_is_not_taken_out() {
+        let mut placement = cluster();
+        let says = |placement: &mut Placement, regions: u32| {
+            let stats = StoreStats {
+                store: StoreId(40),
+                regions,
+                ..StoreStats::default()
+            };
+            let beat = Message::StoreHeartbeat(stats);
+            placement.handle(Time::default(), StoreId(40), beat);
+        };
+        let holds = |placement: &mut Placement, ms: u64| {
+            let now = Time {
+                mono: ms * MILLISECOND,
+                wall: 0,
+            };
+            let answer = placement.stand(now, NodeId(4), Standing::Gone);
+            let why = "node 4 says that it still holds 2 replicas; drain it first";
+            matches!(answer, Message::StandingRefused { why: told, .. } if told == why)
+        };
+        says(&mut placement, 2);
+        assert!(holds(&mut placement, 0), "no leader has told of them");
+        let silent = placement.options.fit_ms + 1;
+        assert!(!holds(&mut placement, silent), "it may be gone for good");
+        let mut placement = cluster();
+        says(&mut placement, 2);
+        says(&mut placement, 0);
+        assert!(!holds(&mut placement, 0));
     }
 
     #[test]

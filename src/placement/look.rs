@@ -38,7 +38,7 @@ impl Placement {
         self.calls_at = now.mono + patience;
         let silent = |store: &&StoreId| {
             let heard = self.heard.get(store);
-            heard.is_none_or(|(at, _)| now.mono.saturating_sub(*at) > patience)
+            heard.is_none_or(|heard| now.mono.saturating_sub(heard.at) > patience)
         };
         let behind = (Bound::Excluded(self.called), Bound::Unbounded);
         let stores = self.state.stores.range(behind).map(|(store, _)| store);

@@ -94,7 +94,11 @@ impl Placement {
                 store: *store,
                 node: view.node,
                 state: state.into(),
-                peers: load.peers,
+                // Leaders may not have told yet of what lies there; a store that is heard of has.
+                peers: match self.heard.get(store) {
+                    Some(heard) if self.is_heard(now, *store) => load.peers.max(heard.holds),
+                    _ => load.peers,
+                },
                 leaders: load.leaders,
                 requests: load.requests / 1000,
                 copies_in: copies.to,

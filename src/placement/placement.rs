@@ -46,14 +46,25 @@ pub struct Writes {
     pub deletes: Vec<Vec<u8>>,
 }
 
+/// What a store told of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// When.
+    pub(super) at: u64,
+    /// Whether it can take more.
+    pub(super) takes_more: bool,
+    /// Replicas that it holds, of whatever kind.
+    pub(super) holds: u32,
+}
+
 /// The leader of region 1 in its second part. Dropped when it no longer leads.
 #[derive(Debug)]
 pub struct Placement {
     pub(super) options: Options,
     pub(super) state: State,
     pub(super) begun: u64,
-    /// When each store was heard of, and whether it could take more.
-    pub(super) heard: BTreeMap<StoreId, (u64, bool)>,
+    /// What each store last told of itself.
+    pub(super) heard: BTreeMap<StoreId, Heard>,
     /// Changes of peers that leaders were told to make, until their regions have changed.
     pub(super) moves: BTreeMap<RegionId, Move>,
     pub(super) errands: Errands,
@@ -165,7 +176,7 @@ impl Placement {
                 verdict: self.validate(region, &peer, epoch),
             }),
             Message::ListNodes => Some(self.state.list()),
-            Message::Stand { node, standing } => Some(self.stand(node, standing)),
+            Message::Stand { node, standing } => Some(self.stand(now, node, standing)),
             Message::MoveRegion { region, peer, to } => {
                 Some(self.move_by_hand(now, region, peer, to))
             }
@@ -189,7 +200,12 @@ impl Placement {
             let node = self.state.removed(store)?;
             return Some(Message::Removed { node });
         }
-        if self.heard.insert(store, (now.mono, !stats.busy)).is_none() {
+        let heard = Heard {
+            at: now.mono,
+            takes_more: !stats.busy,
+            holds: stats.regions,
+        };
+        if self.heard.insert(store, heard).is_none() {
             // Something may have waited for just this store.
             self.looks_at = now.mono;
         }
@@ -199,7 +215,14 @@ impl Placement {
     }
 
     /// Lets a node stand otherwise; all hear of it at once, since any of them may be asked.
-    fn stand(&mut self, node: NodeId, standing: Standing) -> Message {
+    pub(super) fn stand(&mut self, now: Time, node: NodeId, standing: Standing) -> Message {
+        // Leaders may not have told yet of what lies there; its own stores have.
+        let told = self.told_by_stores(now, node);
+        if standing == Standing::Gone && told > 0 {
+            let why =
+                format!("node {node} says that it still holds {told} replicas; drain it first");
+            return Message::StandingRefused { node, why };
+        }
         let before = self.state.version;
         let answer = stand(&mut self.state, node, standing);
         if self.state.version != before {
@@ -209,6 +232,13 @@ impl Placement {
             }
         }
         answer
+    }
+
+    /// How much the stores of a node hold, as those told that are heard of.
+    fn told_by_stores(&self, now: Time, node: NodeId) -> u32 {
+        let stores = self.state.stores.iter();
+        let stores = stores.filter(|(store, of)| **of == node && self.is_heard(now, **store));
+        stores.map(|(store, _)| self.heard[store].holds).sum()
     }
 
     /// Lets nothing more begin, or lets it go on; what is under way is let go of.

@@ -14,7 +14,7 @@ impl Placement {
     pub(super) fn is_heard(&self, now: Time, store: StoreId) -> bool {
         let patience = self.options.fit_ms * MILLISECOND;
         let heard = self.heard.get(&store);
-        heard.is_some_and(|(at, _)| now.mono.saturating_sub(*at) <= patience)
+        heard.is_some_and(|heard| now.mono.saturating_sub(heard.at) <= patience)
     }
 
     /// All stores as they are now, and as they will be when what is under way has been done.
@@ -25,9 +25,9 @@ impl Placement {
         for (store, node) in &self.state.stores {
             let (heard, load) = (self.heard.get(store), self.state.regions.load(*store));
             let coming = copies.get(store).copied().unwrap_or_default();
-            let last = heard.map_or(self.begun, |(at, _)| *at);
+            let last = heard.map_or(self.begun, |heard| heard.at);
             let drains = self.state.drains(*store);
-            let takes_more = heard.is_some_and(|(_, free)| *free);
+            let takes_more = heard.is_some_and(|heard| heard.takes_more);
             let view = StoreView {
                 node: *node,
                 fit: takes_more && self.is_heard(now, *store) && !drains,

@@ -1013,6 +1013,10 @@ impl Shard {
             }
             self.core.store.forget(region.in_store());
         }
+        if self.peers.len() == 0 {
+            // Somebody may wait for just this.
+            self.herald.hurry();
+        }
     }
 
     /// Rotates the memtable where it is full or somebody needs it.

@@ -77,6 +77,11 @@ impl Herald {
         self.bytes_free = bytes_free;
     }
 
+    /// The next tick tells placement how the store is.
+    pub fn hurry(&mut self) {
+        self.wait = 0;
+    }
+
     /// What the driver remembers of the nodes.
     pub fn remember(&mut self, nodes: Vec<NodeInfo>) {
         if self.nodes.0 == 0 {
