@@ -147,7 +147,7 @@ fn what_stays(cluster: &mut Cluster) -> Option<String> {
         return None;
     };
     let able = overview.stores.iter();
-    let able = able.filter(|sight| !["draining", "lost"].contains(&&sight.state[..]));
+    let able = able.filter(|sight| !["draining", "leaving", "lost"].contains(&&sight.state[..]));
     let nodes: BTreeSet<NodeId> = able.map(|sight| sight.node).collect();
     let wanted = overview.options.replicas;
     (nodes.len() < wanted).then(|| {
@@ -287,6 +287,7 @@ fn state(told: &Told) -> String {
         Err(why) => format!("silent: {why}"),
         Ok(status) if status["stopping"] == true => "stopping".into(),
         Ok(_) if told.node.standing == Standing::Draining => "draining".into(),
+        Ok(_) if told.node.standing == Standing::Leaving => "leaving".into(),
         Ok(status) if list(&status["shards"]).any(|shard| shard["disk_full"] == true) => {
             "full".into()
         }

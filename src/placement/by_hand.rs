@@ -43,7 +43,8 @@ impl Placement {
         }
     }
 
-    /// The store of a peer that may lead and would be left to it, or why not.
+    /// The store of a peer that would be left to lead, or why not. Whether it votes its leader knows: it may have
+    /// been a learner when placement was told last.
     fn check_lead(&self, id: RegionId, peer: PeerId) -> Result<StoreId, String> {
         let Some(region) = self.state.regions.get(id) else {
             return Err(format!("placement knows no region {id}"));
@@ -51,11 +52,6 @@ impl Placement {
         let Some(info) = region.peer(peer) else {
             return Err(format!("region {id} has no peer {peer}"));
         };
-        if info.role == Role::Learner {
-            return Err(format!(
-                "peer {peer} of region {id} is a learner, and learners do not lead"
-            ));
-        }
         if self.state.drains(info.store) {
             return Err(format!(
                 "the node of store {} is to be emptied: whatever leads there hands over",
@@ -186,7 +182,7 @@ mod tests {
     use super::*;
     use crate::placement::codec::Node;
     use crate::placement::message::{Operator, StoreStats};
-    use crate::placement::{Options, Standing, bootstrap_pairs};
+    use crate::placement::{NodeInfo, Options, Standing, bootstrap_pairs};
     use crate::shard::ids::{ClusterId, Edition, NodeId};
     use crate::shard::region::{Epoch, Region};
     use crate::shard::time::MILLISECOND;
@@ -365,6 +361,79 @@ mod tests {
         says(&mut placement, 2);
         says(&mut placement, 0);
         assert!(!holds(&mut placement, 0));
+    }
+
+    /// The same, where node 4 was just taken out.
+    fn without_four() -> Placement {
+        let mut placement = cluster();
+        let mut rest = region(9, "91@10");
+        rest.range = KeyRange::new(&[0], &[1]);
+        placement.state.put_region(&rest);
+        let told = placement.stand(Time::default(), NodeId(4), Standing::Gone);
+        assert!(matches!(told, Message::Nodes(..)), "{told:?}");
+        placement
+    }
+
+    /// What a store of node 4 is told when it says that it holds so many replicas.
+    fn told(placement: &mut Placement, store: u64, regions: u32) -> &'static str {
+        let stats = StoreStats {
+            store: StoreId(store),
+            regions,
+            ..StoreStats::default()
+        };
+        let now = Time::default();
+        placement.handle(now, StoreId(store), Message::StoreHeartbeat(stats));
+        settle(placement);
+        let replies = placement.take_replies();
+        let answers = replies.iter().filter(|(to, _)| *to == StoreId(store));
+        let kinds = answers.filter_map(|(_, answer)| match answer {
+            Message::Removed { node } if *node == NodeId(4) => Some("removed"),
+            Message::StoreHeard { .. } => Some("heard"),
+            _ => None,
+        });
+        kinds.into_iter().next_back().expect("an answer")
+    }
+
+    #[test]
+    fn a_node_that_turns_up_with_something_after_it_was_taken_out_is_emptied_first() {
+        let mut placement = without_four();
+        let standing = |placement: &Placement| placement.state.nodes[&NodeId(4)].standing;
+        assert_eq!(standing(&placement), Standing::Gone);
+        assert_eq!(told(&mut placement, 40, 0), "removed");
+        // A move by hand was under way, of which nobody had told.
+        assert_eq!(told(&mut placement, 41, 1), "heard");
+        assert_eq!(standing(&placement), Standing::Leaving);
+        assert!(placement.state.drains(StoreId(41)), "it is emptied");
+        let Message::Nodes(_, nodes) = placement.state.list() else {
+            panic!("no list");
+        };
+        let listed = |info: &NodeInfo| info.node == NodeId(4) && info.address == "n4:1";
+        assert!(nodes.iter().any(listed), "others find it");
+        // The process goes on with both its stores, until both say that nothing is left.
+        assert_eq!(told(&mut placement, 40, 0), "heard");
+        placement.tick(Time::default());
+        assert_eq!(standing(&placement), Standing::Leaving);
+        assert_eq!(told(&mut placement, 41, 0), "heard");
+        placement.tick(Time::default());
+        assert_eq!(standing(&placement), Standing::Gone);
+        assert_eq!(told(&mut placement, 40, 0), "removed");
+        assert_eq!(told(&mut placement, 41, 0), "removed");
+    }
+
+    #[test]
+    fn a_node_that_turned_up_and_is_lost_then_is_gone_again() {
+        let mut placement = without_four();
+        // Perhaps it said so long ago, over a slow link.
+        assert_eq!(told(&mut placement, 41, 1), "heard");
+        let mut at = |ms: u64| {
+            placement.tick(Time {
+                mono: ms * MILLISECOND,
+                wall: 0,
+            });
+            placement.state.nodes[&NodeId(4)].standing
+        };
+        assert_eq!(at(Options::default().down_ms), Standing::Leaving);
+        assert_eq!(at(Options::default().down_ms + 1), Standing::Gone);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::errands::{Cause, Outcome};
 use super::options::Options;
 use super::placement::Placement;
+use super::standing::Standing;
 use crate::shard::ids::{NodeId, RegionId, StoreId};
 use crate::shard::time::{MILLISECOND, Time};
 
@@ -35,7 +36,7 @@ pub struct StoreSight {
     pub store: StoreId,
     /// Its node.
     pub node: NodeId,
-    /// Whether it may be given more, in a word: fit, full, silent, awaited, draining or lost.
+    /// Whether it may be given more, in a word: fit, full, silent, awaited, draining, leaving or lost.
     pub state: String,
     /// Replicas on it.
     pub peers: u32,
@@ -82,6 +83,7 @@ impl Placement {
             let load = self.state.regions.load(*store);
             let copies = self.copies.on(*store);
             let state = match () {
+                () if self.state.nodes[&view.node].standing == Standing::Leaving => "leaving",
                 () if view.drains => "draining",
                 () if view.fit => "fit",
                 () if view.lost => "lost",

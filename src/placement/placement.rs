@@ -14,7 +14,7 @@ use super::join::join;
 use super::message::{Message, RegionInfo, Regions, Source, StoreStats, Verdict};
 use super::options::Options;
 use super::spread::{Place, places};
-use super::standing::{Standing, stand};
+use super::standing::{Standing, stand, turn_up};
 use super::state::State;
 use crate::shard::codec::Malformed;
 use crate::shard::ids::{NodeId, RegionId, StoreId};
@@ -196,9 +196,13 @@ impl Placement {
     fn store(&mut self, now: Time, stats: &StoreStats) -> Option<Message> {
         let store = stats.store;
         if !self.state.stores.contains_key(&store) {
-            // Its process runs on, and nobody else would tell it.
             let node = self.state.removed(store)?;
-            return Some(Message::Removed { node });
+            if stats.regions == 0 {
+                // Its process runs on, and nobody else would tell it.
+                return Some(Message::Removed { node });
+            }
+            turn_up(&mut self.state, node);
+            self.tell_nodes();
         }
         let heard = Heard {
             at: now.mono,
@@ -226,12 +230,37 @@ impl Placement {
         let before = self.state.version;
         let answer = stand(&mut self.state, node, standing);
         if self.state.version != before {
-            let stores: Vec<StoreId> = self.state.stores.keys().copied().collect();
-            for store in stores {
-                self.answer(store, self.state.list());
-            }
+            self.tell_nodes();
         }
         answer
+    }
+
+    /// All stores hear of the nodes as they are now.
+    fn tell_nodes(&mut self) {
+        let stores: Vec<StoreId> = self.state.stores.keys().copied().collect();
+        for store in stores {
+            self.answer(store, self.state.list());
+        }
+    }
+
+    /// Nodes that turned up after they were taken out are gone again as soon as each of their stores says that it
+    /// holds nothing, or has said nothing for so long that it is lost.
+    fn let_go(&mut self, now: Time) {
+        let patience = self.options.down_ms * MILLISECOND;
+        let ended = |store: &StoreId| match self.heard.get(store) {
+            Some(heard) if self.is_heard(now, *store) => heard.holds == 0,
+            heard => {
+                now.mono
+                    .saturating_sub(heard.map_or(self.begun, |heard| heard.at))
+                    > patience
+            }
+        };
+        let nodes = self.state.nodes.values();
+        let mut leaving = nodes.filter(|node| node.standing == Standing::Leaving);
+        let ends = leaving.find(|node| node.stores.iter().all(ended));
+        if let Some(node) = ends.map(|node| node.node) {
+            self.stand(now, node, Standing::Gone);
+        }
     }
 
     /// How much the stores of a node hold, as those told that are heard of.
@@ -265,6 +294,7 @@ impl Placement {
             regions.get(region).is_some()
         });
         self.copies.forget(before, |region| regions.get(region));
+        self.let_go(now);
         self.look(now);
         self.call(now);
     }

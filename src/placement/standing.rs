@@ -1,11 +1,15 @@
 //! How a node stands to the cluster: it belongs, is to be emptied, or is gone.
 //!
 //! ```text
-//! member ⇄ draining ─▶ gone
+//! member ⇄ draining ─▶ gone ⇄ leaving
 //! ```
 //!
 //! A node that drains is given nothing, and what lies on it leaves as what is lost would. A node that is gone
 //! keeps its record: whoever started with it is told so, and no id of it is ever another's.
+//!
+//! One is let go by what is known, and somebody may have put a replica there meanwhile of which nobody has told,
+//! or it was taken for lost and comes back with what it had. If it turns up and says that it holds something, it
+//! is leaving: listed again, emptied as if it drained, and gone once it says that it holds nothing.
 
 use super::codec::Node;
 use super::message::Message;
@@ -22,6 +26,8 @@ pub enum Standing {
     Draining,
     /// It does not belong to the cluster any more.
     Gone,
+    /// It was taken out, and has turned up with something that must leave first.
+    Leaving,
 }
 
 impl Standing {
@@ -31,14 +37,24 @@ impl Standing {
             Standing::Member => 0,
             Standing::Draining => 1,
             Standing::Gone => 2,
+            Standing::Leaving => 3,
         }
     }
 
     /// From a number.
     pub fn of(number: u8) -> Option<Standing> {
-        [Standing::Member, Standing::Draining, Standing::Gone]
-            .into_iter()
-            .find(|standing| standing.number() == number)
+        let all = [
+            Standing::Member,
+            Standing::Draining,
+            Standing::Gone,
+            Standing::Leaving,
+        ];
+        (all.into_iter()).find(|standing| standing.number() == number)
+    }
+
+    /// Whether what lies there is to lie elsewhere.
+    pub fn is_emptied(self) -> bool {
+        matches!(self, Standing::Draining | Standing::Leaving)
     }
 }
 
@@ -77,10 +93,20 @@ pub fn stand(state: &mut State, id: NodeId, standing: Standing) -> Message {
                 ));
             }
         }
-        (_, Standing::Member) => {}
+        (_, Standing::Member | Standing::Leaving) => {}
     }
     state.put_node(Node { standing, ..node });
     state.list()
+}
+
+/// A node that was taken out turns up with something.
+pub fn turn_up(state: &mut State, id: NodeId) {
+    if let Some(node) = state.nodes.get(&id).cloned() {
+        state.put_node(Node {
+            standing: Standing::Leaving,
+            ..node
+        });
+    }
 }
 
 #[cfg(test)]

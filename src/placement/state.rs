@@ -134,7 +134,7 @@ impl State {
     /// Whether a store is to be emptied.
     pub fn drains(&self, store: StoreId) -> bool {
         let node = self.stores.get(&store).and_then(|id| self.nodes.get(id));
-        node.is_some_and(|node| node.standing == Standing::Draining)
+        node.is_some_and(|node| node.standing.is_emptied())
     }
 
     /// Takes in what is told of a region.

@@ -39,6 +39,9 @@ const AWAKE: Duration = Duration::from_millis(20);
 /// The pause before placement is told again where this node is.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
 
+/// The same where placement has refused it.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
 /// How often free space is looked at.
 const SPACE_LOOK: Duration = Duration::from_millis(500);
 
@@ -54,6 +57,8 @@ pub enum Event {
     Failed(Failure),
     /// It has stopped as it was told to.
     Drained,
+    /// Its node was removed from the cluster, and it holds nothing; or that does not hold any more.
+    Removed(bool),
     /// The nodes of the cluster, as it knows them now.
     Nodes(Vec<NodeInfo>),
     /// The process was told to end.
@@ -311,9 +316,10 @@ async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
         };
         match driver.ask_placement(&question).await {
             Ok(Answer::Placement(Message::Joined { .. })) => return,
+            // One that was removed and holds something is heard of by that, and taken then.
             Ok(Answer::Placement(Message::JoinRefused { why, .. })) => {
                 tracing::error!(why, "placement does not take this node's address");
-                return;
+                Timer::new(REFUSED_PAUSE).await
             }
             _ => Timer::new(ANNOUNCE_PAUSE).await,
         };

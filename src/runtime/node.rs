@@ -40,6 +40,8 @@ pub struct Node {
     teller: Sender<(u16, Event)>,
     stopping: Arc<AtomicBool>,
     drained: BTreeSet<u16>,
+    /// Shards that hold nothing and were told that their node was removed.
+    removed: BTreeSet<u16>,
     beside: Option<Beside>,
 }
 
@@ -129,6 +131,7 @@ impl Node {
             teller,
             stopping,
             drained: BTreeSet::new(),
+            removed: BTreeSet::new(),
             beside,
         };
         node.spawn(&config, listening, &cores, nodes, &borders)?;
@@ -217,11 +220,43 @@ impl Node {
         while open < shards {
             match self.events.recv() {
                 Ok((_, Event::Open)) => open += 1,
-                Ok((shard, Event::Failed(failure))) => return Err(self.failed(shard, failure)),
-                Ok((_, Event::Nodes(nodes))) => keep_nodes(self.data.path(), &nodes),
-                Ok((shard, Event::Drained)) => drop(self.drained.insert(shard)),
-                Ok((_, Event::Signal)) => self.stop(),
+                Ok((shard, event)) => self.told(shard, event)?,
                 Err(_) => return Err(Failure::new(Exit::Failed, "the shards are gone")),
+            }
+        }
+        Ok(())
+    }
+
+    /// A shard tells something; an error ends the process.
+    fn told(&mut self, shard: u16, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Open => {}
+            Event::Nodes(nodes) => keep_nodes(self.data.path(), &nodes),
+            Event::Signal => {
+                tracing::info!("stopping: leaderships are handed over");
+                self.stop();
+            }
+            Event::Drained => drop(self.drained.insert(shard)),
+            Event::Removed(false) => drop(self.removed.remove(&shard)),
+            Event::Removed(true) => {
+                self.removed.insert(shard);
+                if self.removed.len() == self.executors.len() {
+                    self.end();
+                    let why = format!(
+                        "node {} was removed from its cluster and holds nothing; remove its data directory: with an \
+                         empty one it can join as another node",
+                        self.identity.node
+                    );
+                    return Err(Failure::new(Exit::Removed, why));
+                }
+            }
+            Event::Failed(failure) => {
+                self.drained.insert(shard);
+                self.end();
+                return Err(Failure::new(
+                    failure.exit,
+                    format!("shard {shard}: {failure}"),
+                ));
             }
         }
         Ok(())
@@ -260,14 +295,7 @@ impl Node {
     pub fn wait(mut self) -> Result<(), Failure> {
         while self.drained.len() < self.executors.len() {
             match self.events.recv() {
-                Ok((_, Event::Signal)) => {
-                    tracing::info!("stopping: leaderships are handed over");
-                    self.stop();
-                }
-                Ok((shard, Event::Drained)) => drop(self.drained.insert(shard)),
-                Ok((shard, Event::Failed(failure))) => return Err(self.failed(shard, failure)),
-                Ok((_, Event::Nodes(nodes))) => keep_nodes(self.data.path(), &nodes),
-                Ok((_, Event::Open)) => {}
+                Ok((shard, event)) => self.told(shard, event)?,
                 Err(_) => break,
             }
         }
@@ -279,10 +307,9 @@ impl Node {
         Ok(())
     }
 
-    /// A shard that cannot go on ends the process; the others get the time to hand over.
-    fn failed(&mut self, shard: u16, failure: Failure) -> Failure {
+    /// Ends the process; whoever still runs gets the time to hand over.
+    fn end(&mut self) {
         self.stop();
-        self.drained.insert(shard);
         let until = Duration::from_secs(2);
         while self.drained.len() < self.executors.len() {
             match self.events.recv_timeout(until) {
@@ -291,7 +318,6 @@ impl Node {
                 Err(_) => break,
             }
         }
-        Failure::new(failure.exit, format!("shard {shard}: {failure}"))
     }
 }
 

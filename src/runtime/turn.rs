@@ -7,7 +7,6 @@ use std::task::Poll;
 use super::connection::Connection;
 use super::disk::submit_now;
 use super::driver::Driver;
-use super::failure::{Exit, Failure};
 use super::life::Event;
 use super::ring::Side;
 use crate::shard::door::{Effect, Input, Report};
@@ -217,12 +216,20 @@ fn tell(driver: &Driver, report: Report) {
             );
         }
         Report::Removed(node) => {
-            let why = format!(
-                "node {node} was removed from its cluster and holds nothing; remove its data directory: with an empty one \
-                 it can join as another node"
+            tracing::warn!(
+                store,
+                node = node.0,
+                "its node was removed, and it holds nothing"
             );
-            let failure = Failure::new(Exit::Removed, why);
-            let _ = (driver.events).send((driver.station.shard, Event::Failed(failure)));
+            let _ = (driver.events).send((driver.station.shard, Event::Removed(true)));
+        }
+        Report::Kept(node) => {
+            tracing::warn!(
+                store,
+                node = node.0,
+                "its node was removed and holds something that is moved away first"
+            );
+            let _ = (driver.events).send((driver.station.shard, Event::Removed(false)));
         }
         Report::PlacementUnreadable(why) => {
             tracing::error!(store, why, "placement cannot read its records");

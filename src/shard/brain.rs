@@ -78,7 +78,7 @@ pub struct Shard {
     pub(super) round: Round,
     /// Regions that wait for blocks.
     blocked: BTreeSet<RegionId>,
-    replay: Option<Replay>,
+    pub(super) replay: Option<Replay>,
     /// Regions that begin here, until the log takes them.
     pub(super) founding: Founding,
     /// What placement is told, and what it says.
@@ -561,7 +561,8 @@ impl Shard {
             .get(&message.region)
             .map(|(peer, _)| *peer)
             .unwrap_or_default();
-        if message.to.peer <= buried || !is_initial(&message.message) {
+        let is_wanted = !self.herald.is_over() && message.to.peer > buried;
+        if !is_wanted || !is_initial(&message.message) {
             return;
         }
         // What overlaps a region that is here waits until that one has made room, perhaps by a split.
@@ -1013,7 +1014,7 @@ impl Shard {
             }
             self.core.store.forget(region.in_store());
         }
-        if self.peers.len() == 0 {
+        if self.peers.is_empty() {
             // Somebody may wait for just this.
             self.herald.hurry();
         }

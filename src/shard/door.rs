@@ -119,6 +119,8 @@ pub enum Report {
     },
     /// Placement says that this node was taken out of the cluster: the process should end.
     Removed(NodeId),
+    /// What was said so does not hold any more: the node has turned up with something that must leave first.
+    Kept(NodeId),
     /// The records of placement cannot be understood: nobody decides where regions are.
     PlacementUnreadable(String),
     /// A leader's clock is further ahead than clocks may be.

@@ -43,7 +43,7 @@ pub struct Herald {
     place: usize,
     /// The nodes, and the version of the list; 0: from an earlier life.
     nodes: (u64, Vec<NodeInfo>),
-    /// Whether it was told that its node was removed.
+    /// Whether it was told that its node was removed, and held nothing: it takes nothing more.
     told_removed: bool,
     /// When the shard started, in unix milliseconds.
     started_ms: u64,
@@ -103,6 +103,11 @@ impl Herald {
     pub fn knows_others(&self) -> bool {
         let stores = self.nodes.1.iter().map(|node| node.stores.len());
         stores.sum::<usize>() > 1
+    }
+
+    /// Whether this shard has nothing any more, and is to have nothing.
+    pub fn is_over(&self) -> bool {
+        self.told_removed
     }
 
     fn knows(&self, store: StoreId) -> bool {
@@ -273,6 +278,10 @@ impl Shard {
         self.herald.unheard = None;
         self.herald.pointers = 0;
         self.herald.believed = Some(from);
+        if std::mem::take(&mut self.herald.told_removed) {
+            let report = Report::Kept(self.core.options.node);
+            self.core.effects.push(Effect::Report(report));
+        }
         if self.herald.informed != Some(from) {
             self.herald.informed = Some(from);
             // Whatever it knows of regions is old: it is told at once.
@@ -283,15 +292,25 @@ impl Shard {
         }
     }
 
-    /// Placement says that this node does not belong to the cluster any more. Nothing is undone for that: it holds
-    /// nothing, or the others would not have let it go, and whoever looks after the process ends it.
+    /// Whether it has no peer, and will not find one when it has read what it has.
+    pub fn holds_nothing(&self) -> bool {
+        self.peers.is_empty() && self.replay.is_none()
+    }
+
+    /// Placement says that this node does not belong to the cluster any more. Whoever looks after the process ends
+    /// it once all its shards say so; from here on this one takes nothing more. What was put here meanwhile stays,
+    /// and placement hears of it by the next heartbeat.
     fn removed(&mut self, from: StoreId, node: NodeId) {
         let asked = self.placement_store() == Some(from);
-        if asked && node == self.core.options.node && !self.herald.told_removed {
-            self.herald.told_removed = true;
-            let report = Report::Removed(node);
-            self.core.effects.push(Effect::Report(report));
+        if !asked || node != self.core.options.node || self.herald.told_removed {
+            return;
         }
+        if !self.holds_nothing() {
+            return self.herald.hurry();
+        }
+        self.herald.told_removed = true;
+        let report = Report::Removed(node);
+        self.core.effects.push(Effect::Report(report));
     }
 
     /// Somebody does not run placement, and perhaps knows who does.
@@ -358,10 +377,13 @@ impl Shard {
                     PeerChange::Remove(_) => true,
                 };
                 let reached = changes.iter().all(known);
-                // Refused: placement hears of the region as it is, and thinks again.
+                // Refused: placement hears soon of the region as it is, and says it again or thinks again.
                 self.with(region, |peer, core| {
                     peer.wake(core);
-                    let _ = peer.change_peers(core, None, Some(epoch), &changes);
+                    let done = peer.change_peers(core, None, Some(epoch), &changes);
+                    if done.is_err() && peer.leads() {
+                        peer.pulse.within(core.limits().region_busy_ticks);
+                    }
                 });
                 if !reached {
                     self.tell_placement(Message::ListNodes);

@@ -87,6 +87,11 @@ impl Peers {
         self.ids.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// The regions, in order.
     pub fn keys(&self) -> impl Iterator<Item = &RegionId> {
         self.ids.iter()

@@ -311,20 +311,33 @@ impl Peer {
         Ok(())
     }
 
-    /// Enough voters of the new configuration must have the log, or it could not go on.
+    /// Enough voters of the new configuration must have the log, or it could not go on: also the first one beside
+    /// a single one is a learner before. Where the voters stay the same there is nothing to ask for.
     fn check_healthy(&self, core: &Core, after: &super::region::Region) -> Result<(), Error> {
-        let truncated = self.truncated(core).0;
-        let (mut voters, mut healthy) = (0, 0);
-        for info in after.peers.iter().filter(|info| info.role.votes_after()) {
-            voters += 1;
-            let progress = self.node.raft.prs().get(info.peer.0);
-            let has_log = progress
-                .is_some_and(|progress| progress.matched >= truncated && progress.recent_active);
-            healthy += usize::from(info.peer == self.id || has_log);
+        let voters = |region: &super::region::Region| -> Vec<_> {
+            let voters = region.peers.iter().filter(|info| info.role.votes_after());
+            voters.map(|info| info.peer).collect()
+        };
+        let (before, voters) = (voters(self.region()), voters(after));
+        if before == voters {
+            return Ok(());
         }
-        // The first voter beside a single one has nothing yet: it is given the log by the leader.
-        let grows = voters <= 2 && self.region().peers.len() < after.peers.len();
-        if healthy * 2 <= voters && !grows {
+        let truncated = self.truncated(core).0;
+        let limits = core.limits();
+        let patience = limits.election_ticks as u64 * limits.tick;
+        let since = core.now.mono.saturating_sub(patience);
+        let is_healthy = |peer: &PeerId| {
+            let progress = self.node.raft.prs().get(peer.0);
+            // raft forgets who was active each time it asks itself whether a quorum is.
+            let has_log = progress.is_some_and(|progress| {
+                let active = progress.recent_active || self.pulse.has_heard(*peer, since);
+                progress.matched >= truncated && active
+            });
+            *peer == self.id || has_log
+        };
+        let healthy = voters.iter().filter(|peer| is_healthy(peer)).count();
+        let voters = voters.len();
+        if healthy * 2 <= voters {
             return Err(Error::ServerIsBusy(
                 "too few peers of the new configuration are caught up",
             ));

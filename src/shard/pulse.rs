@@ -67,6 +67,17 @@ impl Pulse {
         }
     }
 
+    /// Placement is told after so many ticks at the latest.
+    pub fn within(&mut self, ticks: u64) {
+        self.wait = self.wait.min(ticks);
+    }
+
+    /// Whether a peer has said something since then.
+    pub fn has_heard(&self, peer: PeerId, since: u64) -> bool {
+        let mut heard = self.heard.iter();
+        heard.any(|(known, at)| *known == peer && *at >= since)
+    }
+
     /// A client has written something.
     pub fn wrote(&mut self, bytes: u64, keys: u64) {
         self.written_bytes += bytes;

@@ -19,6 +19,7 @@ use crate::shard::door::Input;
 use crate::shard::error::Error;
 use crate::shard::ids::{Edition, NodeId, RegionId, RequestId, StoreId};
 use crate::shard::observe::PeerStatus;
+use crate::shard::region::Role;
 use crate::shard::request::{Answer, Body, Request, Response};
 use crate::shard::time::MILLISECOND;
 
@@ -321,9 +322,15 @@ impl World {
                 Ok(())
             }
             Err(_) => Ok(()),
-            // It moves, and hears only then that it is gone.
-            Ok(Answer::Placement(Message::JoinRefused { .. })) if self.taken_out(node) => {
-                self.end_process(node, true);
+            // It moves, and hears only then that it is gone; with what it holds it stays, and its stores say so.
+            Ok(Answer::Placement(Message::JoinRefused { .. }))
+                if self.upkeep.may_be_gone(self.nodes[node].membership.node) =>
+            {
+                let mut shards = self.nodes[node].hosts.iter().flat_map(|host| &host.shard);
+                if shards.all(Shard::holds_nothing) {
+                    self.taken_out(node);
+                    self.end_process(node, true);
+                }
                 Ok(())
             }
             Ok(other) => Err(Violation::new(
@@ -372,8 +379,13 @@ impl World {
     /// A process hears of all others, and opens its shards.
     fn introduced(&mut self, node: usize, nodes: Vec<NodeInfo>) -> Verdict {
         let membership = &mut self.nodes[node].membership;
+        if membership.is_complete() {
+            // One that was taken out, and holds something: it has to say so to others that have moved.
+            membership.hear(nodes);
+            return Ok(());
+        }
         let knows_it = nodes.iter().any(|info| info.node == membership.node);
-        if membership.is_complete() || membership.stores.is_empty() || !knows_it {
+        if membership.stores.is_empty() || !knows_it {
             return Ok(());
         }
         membership.nodes = nodes;
@@ -565,6 +577,15 @@ impl World {
                 && left * 2 > voters.len()
                 && follow * 2 > voters.len()
         })
+    }
+
+    /// Whether no voter is lost. A node that is damaged may be given replicas before it is seen: then a quorum must
+    /// be left of the others.
+    pub(super) fn has_all_voters(&self) -> bool {
+        let statuses = self.statuses();
+        let leaders = statuses.iter().filter(|(_, status)| status.leads);
+        let mut peers = leaders.flat_map(|(_, status)| &status.region.peers);
+        peers.all(|info| info.role == Role::Learner || self.at(info.store).is_some())
     }
 
     /// A node loses everything: it is somebody else from now on.

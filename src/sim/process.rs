@@ -26,6 +26,8 @@ pub(super) struct Host {
     pub(super) turn_due: bool,
     /// Requests that it holds, with their clients.
     pub(super) requests: BTreeMap<RequestId, usize>,
+    /// Whether it says in this life that its node was taken out, and that it holds nothing.
+    pub(super) is_over: bool,
 }
 
 /// A process.
@@ -33,6 +35,10 @@ pub(super) struct Node {
     pub(super) hosts: Vec<Host>,
     pub(super) clock: Clock,
     pub(super) life: u64,
+    /// When this life began.
+    pub(super) began: u64,
+    /// Lives in a row that were cut short as soon as something was promised.
+    pub(super) hasty: u32,
     pub(super) up: bool,
     pub(super) paused_until: u64,
     /// What it knows of itself and of others.
@@ -49,16 +55,35 @@ impl Host {
             shard: None,
             turn_due: false,
             requests: BTreeMap::new(),
+            is_over: false,
         }
     }
 }
 
+/// How many lives in a row are cut short as soon as something was promised. Each begins a segment of the log, and
+/// entries that nobody lives to commit keep it: without a bound there is a number of lives that no log survives.
+const HASTY_MAX: u32 = 24;
+
+/// A life that was not cut short lasts so long at least.
+const HASTY: u64 = 500 * MILLISECOND;
+
 impl World {
+    /// Whether a node may be killed where a crash hurts most: not in each of its lives.
+    pub(super) fn may_crash_again(&mut self, node: usize) -> bool {
+        let process = &mut self.nodes[node];
+        process.hasty = match self.now - process.began < HASTY {
+            true => process.hasty + 1,
+            false => 0,
+        };
+        process.hasty <= HASTY_MAX
+    }
+
     pub(super) fn start(&mut self, node: usize) -> Verdict {
         if self.nodes[node].up || !self.may_start(node) {
             return Ok(());
         }
         self.nodes[node].life += 1;
+        self.nodes[node].began = self.now;
         self.nodes[node].up = true;
         self.nodes[node].paused_until = 0;
         let life = self.nodes[node].life;
@@ -134,6 +159,7 @@ impl World {
             }
             let host = &mut self.nodes[node].hosts[shard];
             host.shard = Some(opened);
+            host.is_over = false;
             host.turn_due = true;
             let at = At { node, shard, life };
             self.after(TURN, Event::Turn(at));

@@ -318,7 +318,9 @@ impl World {
                 self.may_complain(at.node)
             }
             Report::ClockAhead { .. } => far || !self.plan.clocks_sound,
-            Report::Stopped(_) | Report::Diverged { .. } | Report::Removed(_) => false,
+            Report::Stopped(_) | Report::Diverged { .. } | Report::Removed(_) | Report::Kept(_) => {
+                false
+            }
         };
         self.tell(|| format!("store {store} reports {report:?}"));
         if !fair {
@@ -377,6 +379,7 @@ impl World {
             || !process.membership.is_complete()
             || !self.has_three_voters()
             || !self.is_spare(node)
+            || !self.has_all_voters()
         {
             return;
         }

@@ -161,8 +161,16 @@ impl World {
                 }
                 return Ok(Some(why));
             }
-            Effect::Report(Report::Removed(_)) if self.taken_out(at.node) => {
-                return Ok(Some("its node is gone".into()));
+            Effect::Report(Report::Removed(id)) if self.upkeep.may_be_gone(id) => {
+                self.nodes[at.node].hosts[at.shard].is_over = true;
+                let mut hosts = self.nodes[at.node].hosts.iter();
+                if hosts.all(|host| host.is_over) {
+                    self.taken_out(at.node);
+                    return Ok(Some("its node is gone".into()));
+                }
+            }
+            Effect::Report(Report::Kept(id)) if self.upkeep.may_be_gone(id) => {
+                self.nodes[at.node].hosts[at.shard].is_over = false;
             }
             Effect::Report(report) => self.complains(at, store, report)?,
         }

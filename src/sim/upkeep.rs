@@ -74,11 +74,7 @@ impl World {
     fn draining(&self, placement: &Placement) -> Vec<NodeId> {
         let nodes = &placement.state().nodes;
         let ids = self.nodes.iter().map(|node| node.membership.node);
-        let drains = |id: &NodeId| {
-            nodes
-                .get(id)
-                .is_some_and(|node| node.standing == Standing::Draining)
-        };
+        let drains = |id: &NodeId| nodes.get(id).is_some_and(|node| node.standing.is_emptied());
         ids.filter(drains).collect()
     }
 
@@ -181,21 +177,16 @@ impl World {
         }
     }
 
-    /// A process is told that its node is gone; whether anybody has asked for that.
-    pub(super) fn taken_out(&mut self, node: usize) -> bool {
+    /// A process ends for its node is gone, and it holds nothing.
+    pub(super) fn taken_out(&mut self, node: usize) {
         let id = self.nodes[node].membership.node;
-        if !self.upkeep.asked.contains(&id) {
-            return false;
-        }
         self.tell(|| format!("node {node} is told that it is gone"));
         if self.upkeep.removed.insert(id) {
             self.figures.removals += 1;
         }
-        // Somebody else changes peers, too, and may just have put one there.
         let rest = 100 * MILLISECOND;
         self.nodes[node].membership.lost_until = Some(self.now + rest);
         self.after(rest, Event::Start(node));
-        true
     }
 
     /// Whether what is to be emptied is empty.

@@ -99,6 +99,8 @@ impl World {
                 hosts,
                 clock: Clock::new(&mut chance, plan.drift_per_mille),
                 life: 0,
+                began: 0,
+                hasty: 0,
                 up: false,
                 paused_until: 0,
                 membership: match outside {
@@ -276,7 +278,8 @@ impl World {
                 }
             }
             Event::CrashSoon(at) => {
-                if self.is_now(at) && self.healing_since.is_none() {
+                if self.is_now(at) && self.healing_since.is_none() && self.may_crash_again(at.node)
+                {
                     self.crash(at.node);
                 }
             }

@@ -166,3 +166,26 @@ fn an_edit_waits_for_the_log() {
     let broken = peers_after_a_rotation_in_between(Mutant::EditBeforeLog);
     assert_eq!(broken, 1, "the story would see it");
 }
+
+/// A sole voter is given a second one on a store that makes no peer, perhaps since its node is being taken out. As
+/// a voter at once it would stop the region for ever, since neither can do without the other.
+#[test]
+fn nobody_votes_before_it_has_the_log() {
+    let mut theatre = Theatre::new(2);
+    theatre.until("it leads", |theatre| theatre.leads(1));
+    theatre.write(KEY, b"before");
+    theatre.cut_power(2);
+    let refused = |theatre: &mut Theatre, role: Role| {
+        let changes = &[PeerChange::Put(peer(2, 2, role))];
+        let region = REGION;
+        let request = theatre.ask(1, Body::ChangePeers { region, changes });
+        theatre.answer(request).is_err()
+    };
+    assert!(refused(&mut theatre, Role::Voter));
+    assert!(!refused(&mut theatre, Role::Learner));
+    assert!(refused(&mut theatre, Role::Voter));
+    theatre.write(KEY, b"after");
+    theatre.start(2);
+    theatre.change(&[PeerChange::Put(peer(2, 2, Role::Voter))]);
+    theatre.until("both are equal", |theatre| theatre.are_equal(&[1, 2]));
+}
