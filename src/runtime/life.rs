@@ -40,7 +40,7 @@ const AWAKE: Duration = Duration::from_millis(20);
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
 
 /// The same where placement has refused it.
-const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often free space is looked at.
 const SPACE_LOOK: Duration = Duration::from_millis(500);
@@ -306,6 +306,7 @@ async fn pass_time(driver: Rc<Driver>) {
 
 /// Tells placement where this node is.
 async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
+    let mut is_refused = false;
     while !driver.has_stopped() && !driver.draining.get() {
         let question = Message::Join {
             nonce,
@@ -318,7 +319,9 @@ async fn announce(driver: Rc<Driver>, nonce: u64, shards: u16) {
             Ok(Answer::Placement(Message::Joined { .. })) => return,
             // One that was removed and holds something is heard of by that, and taken then.
             Ok(Answer::Placement(Message::JoinRefused { why, .. })) => {
-                tracing::error!(why, "placement does not take this node's address");
+                if !std::mem::replace(&mut is_refused, true) {
+                    tracing::error!(why, "placement does not take this node's address");
+                }
                 Timer::new(REFUSED_PAUSE).await
             }
             _ => Timer::new(ANNOUNCE_PAUSE).await,

@@ -200,6 +200,48 @@ fn a_node_that_is_drained_holds_nothing_and_can_be_taken_out() {
     });
 }
 
+/// A node that was taken for lost comes back with what it had: that is looked through before its process ends.
+#[test]
+fn a_node_that_comes_back_after_it_was_taken_out_is_emptied_and_ends() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [one, two, three] = three(directory.path());
+    let spare = Node::start(&directory.path().join("spare"), &["--join", &two.address()]);
+    for number in 0..50 {
+        assert!(one.client().set(&format!("key-{number}"), b"value"));
+    }
+    let list = || -> Value {
+        let (_, text, _) = one.command(&["node", "list", "--json"]);
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let name = three.word("node");
+    let nodes = list();
+    let mut nodes = nodes["nodes"].as_array().expect("nodes").iter();
+    let info = nodes.find(|info| info["node"].as_u64() == name.parse().ok());
+    let from = info.expect("it is listed")["stores"][0].to_string();
+    let data = three.data.clone();
+    three.kill();
+    for region in ["1", "2"] {
+        wait_for("its replicas are given up", || {
+            one.command(&["region", "remove-peer", region, &from]).0 == 0
+        });
+    }
+    wait_for("it counts as lost", || {
+        one.command(&["node", "remove", &name]).0 == 0
+    });
+    let three = Node::start(&data, &[]);
+    wait_for("what it has is looked through", || {
+        list()["nodes"].to_string().contains("leaving")
+    });
+    assert_eq!(three.end(), 17);
+    for node in [&one, &two, &spare] {
+        assert_eq!(node.client().get("key-7"), Some(b"value".to_vec()));
+    }
+    wait_for("nobody lists it", || {
+        let (_, text, _) = two.command(&["node", "list", "--json"]);
+        !text.contains(&one_address(&name))
+    });
+}
+
 /// How a node is named in a list.
 fn one_address(name: &str) -> String {
     format!("\"node\":{name},")
