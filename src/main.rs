@@ -6,6 +6,9 @@ use clap::Parser;
 
 use coracle::cli::{self, Command};
 
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the exit codes mean.
 const EXITS: &str = "Exit codes:
   0   done

@@ -8,6 +8,9 @@ use coracle::sim::figures::Figures;
 use coracle::sim::plan::{Plan, SECOND};
 use coracle::sim::world::World;
 
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs clusters in virtual time under faults that a seed decides, and checks what must hold.
 #[derive(Debug, Parser)]
 #[command(name = "coracle-sim", version)]
