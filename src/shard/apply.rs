@@ -16,9 +16,8 @@ use super::membership::Change;
 use super::meta::State;
 use super::mutant::Mutant;
 use super::observe::Observation;
-use super::peer::{Changing, Peer, Proposal, Stage};
+use super::peer::{Changing, Peer, Proposal, Regrouping, Stage};
 use super::request::{Answer, Response, Written};
-use super::split::Asking;
 use super::time::MILLISECOND;
 
 impl Peer {
@@ -254,7 +253,7 @@ impl Peer {
     /// The peer goes: every proposal is answered, as far as that is known.
     pub fn proposals_over(&mut self, core: &mut Core, staged: &Error) {
         self.refuse_staged(core, staged);
-        if let Some(request) = self.asking.take().and_then(Asking::request) {
+        if let Some(request) = self.asking.take().and_then(|asking| asking.request()) {
             core.refuse(request, staged.clone());
         }
         for proposal in std::mem::take(&mut self.proposals) {
@@ -302,7 +301,7 @@ impl Peer {
             ready: None,
             messages: Vec::new(),
         });
-        self.changing = Some(Changing::Peers { lsn, change, after });
+        self.changing = Some(Changing::Peers(Box::new(Regrouping { lsn, change, after })));
         true
     }
 
@@ -323,12 +322,13 @@ impl Peer {
     pub fn finish_change(&mut self, core: &mut Core) {
         let durable = core.durable();
         let is_durable = |changing: &mut Changing| match changing {
-            Changing::Peers { lsn, .. } => *lsn <= durable,
+            Changing::Peers(regrouping) => regrouping.lsn <= durable,
             Changing::Split(_) => false,
         };
-        let Some(Changing::Peers { change, after, .. }) = self.changing.take_if(is_durable) else {
+        let Some(Changing::Peers(regrouping)) = self.changing.take_if(is_durable) else {
             return;
         };
+        let Regrouping { change, after, .. } = *regrouping;
         self.machine.region = after;
         // A snapshot of the old peers is of no use to a new one.
         self.forget_snapshot();

@@ -1138,6 +1138,15 @@ impl Shard {
         let peer = self.peers.get_mut(&region)?;
         let before = peer.is_initialized();
         let done = act(peer, &mut self.core);
+        self.visited(region, before);
+        Some(done)
+    }
+
+    /// A peer may have changed: what the shard knows of it by heart follows.
+    pub(super) fn visited(&mut self, region: RegionId, was_initialized: bool) {
+        let Some(peer) = self.peers.get_mut(&region) else {
+            return;
+        };
         if peer.dirty && !peer.queued {
             peer.queued = true;
             self.line.push(region);
@@ -1149,11 +1158,10 @@ impl Shard {
         if peer.reads.are_running() || peer.machine.is_reading() || peer.consistency.is_hashing() {
             self.blocked.insert(region);
         }
-        if !before && peer.is_initialized() {
+        if !was_initialized && peer.is_initialized() {
             self.routes
                 .insert(peer.region().range.start.clone(), region);
         }
-        Some(done)
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Hashing {
 /// Where the check stands.
 #[derive(Debug, Default)]
 pub struct Consistency {
-    hashing: Option<Hashing>,
+    hashing: Option<Box<Hashing>>,
     /// The newest hash, and the entry as of which it is.
     hashed: Option<(Index, u64)>,
 }
@@ -58,13 +58,13 @@ impl Peer {
     pub fn begin_hash(&mut self, core: &mut Core) {
         let view = core.store.view();
         let range = self.region().range.clone();
-        self.consistency.hashing = Some(Hashing {
+        self.consistency.hashing = Some(Box::new(Hashing {
             index: self.machine.applied,
             clock: self.machine.clock,
             scan: core.store.scan(&view, range, Direction::Forward),
             hasher: crc32fast::Hasher::new(),
             pairs: 0,
-        });
+        }));
     }
 
     /// A bounded step of hashing.
@@ -78,7 +78,7 @@ impl Peer {
             hasher,
             pairs,
             ..
-        } = hashing;
+        } = &mut **hashing;
         let progressed = scan.step(&mut core.store, STEP, |key, stored| {
             if !StoredValue::decode(stored).is_ok_and(|value| value.expired(*clock)) {
                 hasher.update(&(key.len() as u32).to_le_bytes());

@@ -161,7 +161,7 @@ impl Peer {
     pub fn stop_changing(&mut self) {
         let written = |changing: &Changing| match changing {
             Changing::Split(dividing) => dividing.is_written(),
-            Changing::Peers { .. } => false,
+            Changing::Peers(_) => false,
         };
         self.changing.take_if(|changing| !written(changing));
     }

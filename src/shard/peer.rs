@@ -76,16 +76,20 @@ pub enum Destroying {
 #[derive(Debug)]
 pub enum Changing {
     /// Of its peers.
-    Peers {
-        /// The batch that holds the meta.
-        lsn: wal::Lsn,
-        /// The change.
-        change: Change,
-        /// The region afterwards.
-        after: Region,
-    },
+    Peers(Box<Regrouping>),
     /// Of its range.
     Split(Box<Dividing>),
+}
+
+/// A change of the peers whose meta is on its way into the log.
+#[derive(Debug)]
+pub struct Regrouping {
+    /// The batch that holds the meta.
+    pub lsn: wal::Lsn,
+    /// The change.
+    pub change: Change,
+    /// The region afterwards.
+    pub after: Region,
 }
 
 /// Requests that gather for the next entry.
@@ -122,32 +126,38 @@ pub struct Proposal {
     pub requests: Vec<RequestId>,
 }
 
-/// A region's replica here.
+/// A region's replica here. The fields lie in this order: what every request and every turn looks at is close
+/// together, and what is rarely there is a pointer, so that a visit has few lines of memory to wait for.
+#[repr(C, align(64))]
 pub struct Peer {
-    /// Itself.
-    pub id: PeerId,
-    /// Its life; completions of another one are dropped.
-    pub incarnation: Incarnation,
-    /// Raft.
-    pub node: RawNode<Window>,
     /// Where it is in its life.
     pub stage: Stage,
-    /// What it applies.
-    pub machine: Machine,
+    /// Whether a turn has something to do here.
+    pub dirty: bool,
+    /// Whether it stands in line for one.
+    pub queued: bool,
+    /// An empty entry is wanted, to move the clock.
+    pub clock_wanted: bool,
+    /// Whether it was told that the region's clock is too far ahead.
+    pub clock_told: bool,
+    /// Reads of its data that the disk has refused, one after another.
+    pub refused_reads: u32,
+    /// Itself.
+    pub id: PeerId,
     /// A change that stops applying until it is durable.
     pub changing: Option<Changing>,
     /// A split that is not proposed yet.
-    pub asking: Option<Asking>,
-    /// A split that was proposed here, and that writes wait for.
-    pub splitting: Option<Splitting>,
-    /// The other parts of the last split, as of then: they correct whoever still takes them for this region.
-    pub siblings: Vec<Region>,
-    /// Requests that gather for the next entry.
-    pub staged: Staged,
-    /// Entries proposed and not answered.
-    pub proposals: VecDeque<Proposal>,
+    pub asking: Option<Box<Asking>>,
     /// Bytes in them.
     pub proposed_bytes: u64,
+    /// What it applies.
+    pub machine: Machine,
+    /// Requests that gather for the next entry.
+    pub staged: Staged,
+    /// A split that was proposed here, and that writes wait for.
+    pub splitting: Option<Splitting>,
+    /// Entries proposed and not answered.
+    pub proposals: VecDeque<Proposal>,
     /// The newest batch with something of this peer.
     pub last_lsn: wal::Lsn,
     /// The newest batch with its term and vote.
@@ -162,48 +172,44 @@ pub struct Peer {
     pub durable: Durable,
     /// Term and role for which the election timeout was drawn.
     pub drawn: (u64, StateRole),
-    /// Until then it neither votes nor campaigns.
-    pub quiet_until: u64,
     /// What its leader, which hands over, has told it.
-    pub summons: Option<Summons>,
-    /// Its right to answer reads by itself.
-    pub lease: Lease,
+    pub summons: Option<Box<Summons>>,
+    /// The region's clock when this leader applied an entry of its own last, and when that was.
+    pub clock_seen: Option<(u64, u64)>,
     /// Reads under way.
     pub reads: Reads,
+    /// Whether replicas hold the same.
+    pub consistency: Consistency,
+    /// How far it is on its way to be quiet.
+    pub rest: Rest,
+    /// Its right to answer reads by itself.
+    pub lease: Lease,
+    /// Whether the region is too large or too busy.
+    pub watch: Watch,
+    /// When placement is told of the region next.
+    pub pulse: Pulse,
+    /// Raft.
+    pub node: RawNode<Window>,
+    /// Until then it neither votes nor campaigns.
+    pub quiet_until: u64,
+    /// Ticks since it last heard from a leader.
+    pub leaderless: u64,
+    /// Its life; completions of another one are dropped.
+    pub incarnation: Incarnation,
     /// Stores of peers that it has heard from.
     pub contacts: BTreeMap<PeerId, StoreId>,
     /// Who has said that it is no longer in the region.
     pub farewell: Farewell,
-    /// Ticks since it last heard from a leader.
-    pub leaderless: u64,
-    /// Whether a turn has something to do here.
-    pub dirty: bool,
-    /// Whether it stands in line for one.
-    pub queued: bool,
+    /// The other parts of the last split, as of then: they correct whoever still takes them for this region.
+    pub siblings: Vec<Region>,
     /// Ticks until the next look at what may be cut off.
     pub truncate_in: u64,
-    /// A snapshot that waits for its rotation.
-    pub plan: Option<Plan>,
-    /// A snapshot that can be sent.
-    pub exportable: Option<Exportable>,
-    /// Whether replicas hold the same.
-    pub consistency: Consistency,
     /// Ticks until replicas are compared.
     pub compare_in: u64,
-    /// An empty entry is wanted, to move the clock.
-    pub clock_wanted: bool,
-    /// When placement is told of the region next.
-    pub pulse: Pulse,
-    /// Whether the region is too large or too busy.
-    pub watch: Watch,
-    /// The region's clock when this leader applied an entry of its own last, and when that was.
-    pub clock_seen: Option<(u64, u64)>,
-    /// Whether it was told that the region's clock is too far ahead.
-    pub clock_told: bool,
-    /// Reads of its data that the disk has refused, one after another.
-    pub refused_reads: u32,
-    /// How far it is on its way to be quiet.
-    pub rest: Rest,
+    /// A snapshot that waits for its rotation.
+    pub plan: Option<Box<Plan>>,
+    /// A snapshot that can be sent.
+    pub exportable: Option<Box<Exportable>>,
 }
 
 impl fmt::Debug for Peer {

@@ -76,13 +76,13 @@ impl Peer {
             return;
         };
         *prepared = Prepared::Making;
-        self.plan = Some(Plan {
+        self.plan = Some(Box::new(Plan {
             rotation,
             region: self.machine.region.clone(),
             index,
             term,
             clock: self.machine.clock,
-        });
+        }));
     }
 
     /// A rotation is in the tables: the snapshot that waited for it can be sent.
@@ -96,12 +96,12 @@ impl Peer {
         metadata.term = plan.term;
         metadata.set_conf_state(conf_state(&plan.region));
         *self.node.store().prepared.borrow_mut() = Prepared::Ready(snapshot);
-        self.exportable = Some(Exportable {
+        self.exportable = Some(Box::new(Exportable {
             region: plan.region,
             index: plan.index,
             clock: plan.clock,
             view: core.store.view_of_tables(),
-        });
+        }));
         self.dirty = true;
     }
 

@@ -282,7 +282,7 @@ impl Peer {
             keys.push(middle.ok_or(Error::BadRequest("the region holds too little to be split"))?);
         }
         core.questions += 1;
-        self.asking = Some(Asking {
+        self.asking = Some(Box::new(Asking {
             nonce: core.questions,
             keys,
             epoch: self.region().epoch,
@@ -292,7 +292,7 @@ impl Peer {
             asked_at: None,
             first,
             early: Early::Wanted,
-        });
+        }));
         core.splits.begun[cause as usize] += 1;
         self.dirty = true;
         Ok(())

@@ -26,7 +26,7 @@ impl Peer {
     /// Its leader hands over to it.
     pub fn summoned(&mut self, core: &Core, message: Message) {
         let until = core.now.mono + core.election();
-        self.summons = Some(Summons { message, until });
+        self.summons = Some(Box::new(Summons { message, until }));
         self.dirty = true;
     }
 

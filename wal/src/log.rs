@@ -268,6 +268,7 @@ impl Log {
         self.region(region).is_some_and(|region| region.tombstone)
     }
 
+    #[inline]
     pub(crate) fn region(&self, id: RegionId) -> Option<&Region> {
         let place = self.regions.place(id)?;
         Some(&self.regions[place as usize])
