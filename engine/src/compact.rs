@@ -324,7 +324,7 @@ impl Store {
             Ok(()) => {
                 if self.options.mutant == Mutant::RemoveBeforeEdit {
                     for input in inputs {
-                        self.remove_file(input.table);
+                        self.remove_file(input.table, 0);
                     }
                 }
             }

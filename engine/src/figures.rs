@@ -42,6 +42,8 @@ pub struct Figures {
     pub level_bytes: [u64; LEVELS],
     /// Bytes of all table files, those that only views keep included.
     pub table_bytes: u64,
+    /// Bytes of files that nobody needs and that are still there: removed soon, or at the next start.
+    pub needless_bytes: u64,
     /// Bytes of all table files per thousand bytes in the deepest level.
     pub space_amplification_permille: u64,
     /// Bytes of memtables.
@@ -86,6 +88,7 @@ impl Store {
             read_amplification: self.sealed.len() as u64 + 1 + self.version.runs().count() as u64,
             level_bytes,
             table_bytes,
+            needless_bytes: self.orphans.values().chain(self.removing.values()).sum(),
             space_amplification_permille: per_mille(table_bytes, deepest.copied().unwrap_or(0)),
             memtable_bytes: memories.map(crate::memtable::Memtable::bytes).sum(),
             index_bytes: self.tables.memory_bytes() as u64,

@@ -86,9 +86,11 @@ impl Store {
             self.received_lengths.remove(table);
             if let Some(file) = self.files.get_mut(table) {
                 file.abandon();
-            } else if self.received.remove(table).is_some() || self.orphans.remove(table).is_some()
-            {
-                self.remove_file(*table);
+                continue;
+            }
+            let received = self.received.remove(table);
+            if let Some(bytes) = received.or_else(|| self.orphans.remove(table)) {
+                self.remove_file(*table, bytes);
             }
         }
     }

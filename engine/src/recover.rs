@@ -282,11 +282,9 @@ impl Store {
     /// compaction begins.
     pub fn start(&mut self, spared: &[TableNumber]) {
         self.compacting = true;
-        for number in self.orphans.keys().copied().collect::<Vec<_>>() {
-            if !spared.contains(&number) {
-                self.orphans.remove(&number);
-                self.remove_file(number);
-            }
+        let is_needless = |number: &TableNumber, _: &mut u64| !spared.contains(number);
+        for (number, bytes) in self.orphans.extract_if(.., is_needless).collect::<Vec<_>>() {
+            self.remove_file(number, bytes);
         }
     }
 }
@@ -359,7 +357,7 @@ fn new_store(options: Options, journal: Journal, files: &[(TableNumber, u64)]) -
         ingests: Vec::new(),
         cuts: 0,
         dying: Vec::new(),
-        removing: BTreeSet::new(),
+        removing: BTreeMap::new(),
         orphans,
         received_lengths: BTreeMap::new(),
         received: BTreeMap::new(),

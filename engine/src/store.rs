@@ -11,7 +11,7 @@
 //!
 //! A failed write of the manifest is final: the store stops, and says so.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
@@ -177,7 +177,9 @@ pub struct Store {
     pub(crate) ingests: Vec<PendingIngest>,
     pub(crate) cuts: u64,
     pub(crate) dying: Vec<Dying>,
-    pub(crate) removing: BTreeSet<TableNumber>,
+    /// Files that nobody needs and that are still there, with their lengths: their removal is under way, or was
+    /// refused, and the next start tries again.
+    pub(crate) removing: BTreeMap<TableNumber, u64>,
     /// Files that no edit names, with their lengths, as they were found.
     pub(crate) orphans: BTreeMap<TableNumber, u64>,
     /// Tables that are being received, with their lengths so far.

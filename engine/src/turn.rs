@@ -65,7 +65,7 @@ impl Store {
                     file.on_synced(outcome);
                 }
             }
-            Completion::TableRemoved { table, .. } => self.on_removed(table),
+            Completion::TableRemoved { table, outcome } => self.on_removed(table, outcome),
             Completion::TableRead { token, outcome } => {
                 self.reads.on_read(token, outcome, &mut self.cache);
                 self.events.push(Event::ReadDone(token));
@@ -217,12 +217,14 @@ impl Store {
         }
     }
 
-    fn on_removed(&mut self, table: TableNumber) {
+    fn on_removed(&mut self, table: TableNumber, outcome: Result<(), Failure>) {
         if let Some(file) = self.files.get_mut(&table) {
             file.on_removed();
             self.files.remove(&table);
         } else {
-            self.removing.remove(&table);
+            if outcome.is_ok() {
+                self.removing.remove(&table);
+            }
             self.space.on_removed();
         }
     }
@@ -280,14 +282,14 @@ impl Store {
         {
             return false;
         }
-        if !self.removing.contains(&number) {
-            self.remove_file(number);
+        if !self.removing.contains_key(&number) {
+            self.remove_file(number, dying.table.meta.file_bytes);
         }
         true
     }
 
-    pub(crate) fn remove_file(&mut self, table: TableNumber) {
-        self.removing.insert(table);
+    pub(crate) fn remove_file(&mut self, table: TableNumber, bytes: u64) {
+        self.removing.insert(table, bytes);
         self.effects.push(Effect::RemoveTable { table });
     }
 }

@@ -43,7 +43,8 @@ pub fn check_disk(
     // What is being made: by flushes, by a compaction, by snapshots that come in.
     let flushes = (options.flush_queue as u64 + 1) * 2 * options.memtable_bytes as u64;
     let making = flushes + 2 * options.pick.plan_bytes_max + TABLES_COMING * options.table_bytes;
-    let known = engine.figures().table_bytes;
+    let figures = engine.figures();
+    let known = figures.table_bytes + figures.needless_bytes;
     let segments_most = wal::limits::LIVE_SEGMENTS_MAX as u64 * u64::from(limits.segment_bytes);
     check_shard(
         store,
