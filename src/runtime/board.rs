@@ -72,6 +72,7 @@ metrics! {
     REQUESTS "summary" "coracle_request_seconds" "From a request's arrival to its answer, by kind";
     ERRORS "counter" "coracle_request_errors_total" "Requests answered with an error, by its name";
     WAITING "gauge" "coracle_requests_under_way" "Requests that are not answered yet";
+    HELD_BACK "gauge" "coracle_requests_held_back" "Requests that ask again when less is under way";
     TURNS "summary" "coracle_turn_seconds" "How long one turn of the loop took";
     FORWARDED "counter" "coracle_requests_forwarded_total" "Requests handed on to the shard that leads their region";
     MISLED "counter" "coracle_requests_misled_total" "Attempts that went to another shard and could not be done there, by what they were told";
@@ -100,6 +101,7 @@ metrics! {
     HELD "gauge" "coracle_held_bytes" "Memory of entries, proposals and reads";
     MEMTABLE "gauge" "coracle_memtable_bytes" "Memory of memtables";
     TABLES "gauge" "coracle_table_bytes" "Bytes of tables";
+    NEEDLESS "gauge" "coracle_needless_table_bytes" "Bytes of table files that nobody needs and that are not removed yet";
     DEBT "gauge" "coracle_compaction_debt_bytes" "Bytes that compaction has yet to move";
     FLUSHED "counter" "coracle_flushed_bytes_total" "Bytes of tables written by flushes";
     COMPACTED "counter" "coracle_compacted_bytes_total" "Bytes of tables written by compactions";
@@ -254,6 +256,7 @@ fn samples(driver: &Driver) -> Vec<Sample> {
         }
     }
     add(&WAITING, plain(), driver.requests_under_way() as f64);
+    add(&HELD_BACK, plain(), driver.room.waiting() as f64);
     add(&FORWARDED, plain(), figures.forwarded.get() as f64);
     add(
         &CONNECTIONS,
@@ -294,6 +297,7 @@ fn samples(driver: &Driver) -> Vec<Sample> {
     let held = store.figures();
     add(&MEMTABLE, plain(), held.memtable_bytes as f64);
     add(&TABLES, plain(), held.table_bytes as f64);
+    add(&NEEDLESS, plain(), held.needless_bytes as f64);
     add(&DEBT, plain(), held.debt_bytes as f64);
     add(&FLUSHED, plain(), held.counted.flushed_bytes as f64);
     add(&COMPACTED, plain(), held.counted.compacted_bytes as f64);

@@ -30,6 +30,7 @@ use super::life::Event;
 use super::links::Links;
 use super::request_table::RequestTable;
 use super::ring::Side;
+use super::room::Room;
 use super::route::Routes;
 use crate::placement::NodeInfo;
 use crate::shard::Shard;
@@ -168,6 +169,8 @@ pub struct Driver {
     pub routes: Routes,
     /// Where scans of clients go on.
     pub cursors: RefCell<Cursors>,
+    /// Those who wait until less is under way.
+    pub room: Room,
     requests: RefCell<RequestTable<Waiting>>,
     /// Connections with something to do at the end of the turn.
     touched: RefCell<Vec<Rc<Connection>>>,
@@ -212,6 +215,7 @@ impl Driver {
             config,
             board: process.board,
             figures: Figures::default(),
+            room: Room::default(),
             requests: RefCell::default(),
             touched: RefCell::default(),
             connections: RefCell::default(),
@@ -299,6 +303,9 @@ impl Driver {
         }) = waiting
         {
             self.figures.answered(writes, now - since, &response);
+            if writes && response.is_ok() {
+                self.room.freed();
+            }
             owner.answer(self, response);
         }
     }

@@ -34,6 +34,7 @@ pub mod remote; // requests to another shard
 pub mod request_table; // who waits for which answer
 pub mod resp; // a connection that speaks RESP
 pub mod ring; // sockets and log writes on a ring of our own
+pub mod room; // who waits until less is under way
 pub mod route; // where the leader of a key's region is
 pub mod serve; // a request that is to be done wherever it belongs
 pub mod socket; // what a socket is asked without waiting

@@ -473,7 +473,7 @@ impl RespTalk {
             {
                 slot.since = now.mono;
             }
-            return self.retry_later(driver, connection);
+            return self.retry_later(driver, connection, None);
         }
         let limit = driver.config.client.timeout_ms * 1_000_000;
         // A write that came later and is done must not be overtaken by one that was to be before it.
@@ -492,7 +492,7 @@ impl RespTalk {
             }
         }
         self.write(driver, out);
-        let mut later = false;
+        let mut later = None;
         for place in 0..self.flight.len().min(self.flight_max) {
             let number = self.first + place as u64;
             let slot = &mut self.flight[place];
@@ -513,7 +513,9 @@ impl RespTalk {
                 if keeps {
                     slot.plan = plan.park();
                 }
-                later = true;
+                let is_busy =
+                    |(_, error): &(usize, Error)| matches!(error.kind(), Error::ServerIsBusy(_));
+                later = Some(slot.failed.iter().all(is_busy).then_some(slot.since));
                 // Those behind it must not overtake it.
                 break;
             };
@@ -529,16 +531,25 @@ impl RespTalk {
             ask(driver, connection, &mut plan, slot, number, now);
             slot.plan = plan.park();
         }
-        if later {
-            self.retry_later(driver, connection);
+        if let Some(since) = later {
+            self.retry_later(driver, connection, since);
         }
     }
 
-    fn retry_later(&mut self, driver: &Rc<Driver>, connection: &Rc<Connection>) {
+    /// A while later, or, where the shard has too much to do, as soon as those have asked who wait for longer.
+    fn retry_later(
+        &mut self,
+        driver: &Rc<Driver>,
+        connection: &Rc<Connection>,
+        waits_for_room: Option<u64>,
+    ) {
         if self.is_retrying {
             return;
         }
         self.is_retrying = true;
+        if let Some(since) = waits_for_room {
+            return driver.wait_for_room(since, connection);
+        }
         let (driver, connection) = (driver.clone(), connection.clone());
         glommio::spawn_local(async move {
             Timer::new(RETRY_AFTER).await;

@@ -44,7 +44,8 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
         Ok(asked) => asked,
         Err(error) => return Err(Error::BadRequest(error.0)),
     };
-    let until = driver.clock.mono() + driver.config.client.timeout_ms * 1_000_000;
+    let since = driver.clock.mono();
+    let until = since + driver.config.client.timeout_ms * 1_000_000;
     match asked.request(|request| spread::kind(&request)) {
         Ok(None) => {}
         Ok(Some(Kind::Parts(count))) => return spread::parts(driver, frame, count, until).await,
@@ -109,7 +110,11 @@ pub async fn anywhere(driver: &Rc<Driver>, frame: &Bytes) -> Response {
             Next::Here => To::Here,
             Next::There(store) => To::There(store),
             Next::Later => {
-                Timer::new(RETRY_AFTER).await;
+                if matches!(error.kind(), Error::ServerIsBusy(_)) {
+                    driver.room(since).await;
+                } else {
+                    Timer::new(RETRY_AFTER).await;
+                }
                 To::Here
             }
         };

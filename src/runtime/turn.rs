@@ -161,6 +161,7 @@ impl Turn {
             }
         }
         driver.links.flush();
+        driver.call_waiting(false);
         // What answers set free is asked for at once, so that it is part of the next turn.
         driver.take_touched(&mut self.touched);
         for connection in self.touched.drain(..) {
