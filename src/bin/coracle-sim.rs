@@ -6,6 +6,7 @@ use clap::Parser;
 use coracle::shard::mutant::Mutant;
 use coracle::sim::figures::Figures;
 use coracle::sim::plan::{Plan, SECOND};
+use coracle::sim::tell::tell;
 use coracle::sim::world::World;
 
 #[global_allocator]
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
     let mutant = match arguments.mutant.as_deref() {
         None => Mutant::None,
         Some("list") => {
-            Mutant::ALL.iter().for_each(|(name, _)| println!("{name}"));
+            Mutant::ALL.iter().for_each(|(name, _)| tell(name));
             return ExitCode::SUCCESS;
         }
         Some(name) => match Mutant::named(name) {
@@ -109,7 +110,7 @@ fn main() -> ExitCode {
     for seed in arguments.seed..arguments.seed + arguments.seeds {
         let told = replay(seed);
         std::panic::set_hook(Box::new(move |panic| {
-            println!("seed {seed} PANIC {panic}\n  replay: {told}");
+            tell(format_args!("seed {seed} PANIC {panic}\n  replay: {told}"));
         }));
         let mut plan = match arguments.grow {
             None => Plan::new(seed, arguments.chaos, mutant),
@@ -139,13 +140,13 @@ fn main() -> ExitCode {
             }
             continue;
         };
-        println!(
+        tell(format_args!(
             "seed {seed}: {} nodes × {} shards, {}",
             plan.nodes,
             plan.shards,
             line(&figures)
-        );
-        println!("hash {:016x}", figures.hash);
+        ));
+        tell(format_args!("hash {:016x}", figures.hash));
         sum.add(&figures);
         let mut failed = verdict.err().map(|violation| violation.to_string());
         if arguments.twice && failed.is_none() {
@@ -155,10 +156,10 @@ fn main() -> ExitCode {
             }
         }
         if let Some(violation) = failed {
-            println!(
+            tell(format_args!(
                 "seed {seed} VIOLATION {violation}\n  replay: {}",
                 replay(seed)
-            );
+            ));
             violations += 1;
             if !arguments.all {
                 break;
@@ -166,11 +167,11 @@ fn main() -> ExitCode {
         }
     }
     if arguments.seeds > 1 {
-        println!(
+        tell(format_args!(
             "{:.1} virtual minutes: {}; {violations} violations",
             sum.time as f64 / SECOND as f64 / 60.0,
             line(&sum)
-        );
+        ));
     }
     match violations {
         0 => ExitCode::SUCCESS,

@@ -28,7 +28,7 @@ pub enum NodeCommand {
     Drain(Drain),
     /// Take an emptied node out of the cluster, for good
     #[command(
-        after_help = "It is refused while it holds anything. Then it is given nothing more and not listed. Its process, if it runs, is told\nso and ends with 17; remove its directory: with an empty one it can join as another node.\n\nExamples:\n  coracle node remove 4"
+        after_help = "It is refused while it holds anything. Then it is given nothing more and not listed. Its process, if it runs, is told\nso and ends with 17; remove its directory: with an empty one it can join as another node. If it turns up with something\nall the same, as one does that was taken for dead, it is listed as leaving, what it holds moves away first, and then it ends.\n\nExamples:\n  coracle node remove 4"
     )]
     Remove(Remove),
 }

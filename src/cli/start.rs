@@ -1,5 +1,6 @@
 //! `coracle start`: one node, until it is told to end.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
@@ -174,6 +175,7 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     });
     let node = Node::start(config, borders)?;
     let _ = teller.set(node.teller());
-    println!("{}", node.ready_line());
+    // It runs whether anybody reads that or not.
+    let _ = writeln!(io::stdout(), "{}", node.ready_line());
     node.wait()
 }

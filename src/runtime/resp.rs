@@ -116,6 +116,8 @@ pub struct RespTalk {
     held: Option<usize>,
     /// A task waits to try again.
     is_retrying: bool,
+    /// Some in flight have gone wrong and are to be tried again: what comes behind them waits.
+    has_failed: bool,
     /// So much is to be sent that what came behind it waits until that has left.
     is_interrupted: bool,
     /// Stored keys are made here.
@@ -137,6 +139,7 @@ impl RespTalk {
             row: Row::Reads,
             held: None,
             is_retrying: false,
+            has_failed: false,
             is_interrupted: false,
             key: Vec::new(),
         }
@@ -176,7 +179,7 @@ impl RespTalk {
         now: Time,
     ) -> bool {
         self.is_interrupted = false;
-        while self.flight.len() < self.flight_max {
+        while self.flight.len() < self.flight_max && !self.has_failed {
             if self.is_busy() && input.done - self.begin >= ROW_BYTES {
                 return true;
             }
@@ -378,8 +381,12 @@ impl RespTalk {
                 slot.since = driver.clock.mono();
                 slot.failed
                     .push((group, Error::ServerIsBusy("answers wait to be read")));
+                self.has_failed = true;
             }
-            Err(error) if is_elsewhere(&error) => slot.failed.push((group, error)),
+            Err(error) if is_elsewhere(&error) => {
+                slot.failed.push((group, error));
+                self.has_failed = true;
+            }
             Err(error)
                 if matches!(error.kind(), Error::TooLarge { .. })
                     && halve(driver, connection, slot, number, group) => {}
@@ -531,6 +538,7 @@ impl RespTalk {
             ask(driver, connection, &mut plan, slot, number, now);
             slot.plan = plan.park();
         }
+        self.has_failed = self.flight.iter().any(|slot| !slot.failed.is_empty());
         if let Some(since) = later {
             self.retry_later(driver, connection, since);
         }

@@ -122,6 +122,7 @@ impl Shard {
             incarnations: 0,
             proposed_bytes: 0,
             told_bytes: 0,
+            turns: 1,
             admitted: 0,
             gate: Gate::default(),
             reads_waiting: 0,
@@ -892,6 +893,7 @@ impl Shard {
         self.core.admitted = 0;
         self.core.told_bytes = 0;
         self.core.gate = Gate::default();
+        self.core.turns += 1;
         self.bury();
         self.rotate();
         self.send_snapshots();

@@ -66,6 +66,8 @@ pub struct Core {
     pub incarnations: u64,
     /// Bytes proposed and not applied, over all regions.
     pub proposed_bytes: u64,
+    /// Counts turns, the one that begins included.
+    pub turns: u64,
     /// Bytes of values told in this turn.
     pub told_bytes: usize,
     /// Bytes of entries that were taken from leaders since the last turn.

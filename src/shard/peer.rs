@@ -188,6 +188,8 @@ pub struct Peer {
     pub watch: Watch,
     /// When placement is told of the region next.
     pub pulse: Pulse,
+    /// The turn in which a write was turned away last because the region had too much under way.
+    pub shut_in: u64,
     /// Raft.
     pub node: RawNode<Window>,
     /// Until then it neither votes nor campaigns.
@@ -298,6 +300,7 @@ impl Peer {
             watch: Watch::default(),
             clock_seen: None,
             clock_told: false,
+            shut_in: 0,
             refused_reads: 0,
             rest: Rest::default(),
             node,

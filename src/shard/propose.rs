@@ -135,7 +135,7 @@ impl Peer {
         if self.node.raft.lead_transferee.is_some() {
             return Err(Error::ServerIsBusy("leadership is moving"));
         }
-        core.admit(self.proposed_bytes, bytes as u64)?;
+        self.admit(core, bytes as u64)?;
         if self.staged.commands.len() + bytes > limit {
             self.propose(core);
             if !self.staged.requests.is_empty() {
@@ -365,7 +365,7 @@ impl Peer {
 }
 
 /// What may be admitted before it must be looked up again: looking is dearer than a command.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Gate {
     /// Bytes that a region may have under way.
     region: u64,
@@ -373,20 +373,47 @@ pub struct Gate {
     total: u64,
     /// Bytes that the log certainly has room for, counted as `total` is.
     room: u64,
+    /// Why a write was turned away since the last turn: then all that come behind it are.
+    shut: Option<Error>,
 }
 
 /// The log is asked for so much more than a command needs, so that it need not be asked every time.
 const ROOM_AHEAD: u64 = 256 << 10;
 
+impl Peer {
+    /// Whether the region may have so many more bytes proposed. What was turned away in this turn was not turned
+    /// away to let a smaller one pass that came later.
+    fn admit(&mut self, core: &mut Core, bytes: u64) -> Result<(), Error> {
+        let region = Error::ServerIsBusy("the region has too much under way");
+        if self.shut_in == core.turns {
+            return Err(region);
+        }
+        core.admit(bytes)?;
+        if self.proposed_bytes > 0 && self.proposed_bytes + bytes > core.gate.region {
+            self.shut_in = core.turns;
+            return Err(region);
+        }
+        Ok(())
+    }
+}
+
 impl Core {
-    /// Whether a region may have so many more bytes proposed.
-    pub fn admit(&mut self, region_bytes: u64, bytes: u64) -> Result<(), Error> {
+    /// Whether all regions together may have so many more bytes proposed.
+    fn admit(&mut self, bytes: u64) -> Result<(), Error> {
+        if let Some(error) = &self.gate.shut {
+            return Err(error.clone());
+        }
+        let admitted = self.look_if_needed(bytes);
+        if let Err(error) = &admitted {
+            self.gate.shut = Some(error.clone());
+        }
+        admitted
+    }
+
+    fn look_if_needed(&mut self, bytes: u64) -> Result<(), Error> {
         let ahead = self.admitted + self.proposed_bytes + bytes;
         if ahead > self.gate.room {
             self.look(ahead)?;
-        }
-        if region_bytes > 0 && region_bytes + bytes > self.gate.region {
-            return Err(Error::ServerIsBusy("the region has too much under way"));
         }
         if self.proposed_bytes > 0 && self.proposed_bytes + bytes > self.gate.total {
             return Err(Error::ServerIsBusy("the shard has too much under way"));
@@ -434,6 +461,7 @@ impl Core {
             region: scale(limits.proposed_bytes),
             total: scale(limits.proposed_bytes_total),
             room,
+            shut: None,
         };
         Ok(())
     }

@@ -17,6 +17,7 @@ pub mod history; // what clients did and saw
 pub mod workload; // clients
 pub mod operator; // changes of peers and leaders
 pub mod check; // what must hold, one file each
+pub mod tell; // what is printed
 mod event; // what happens, in order
 pub mod figures; // and how often
 mod process; // nodes that start and end

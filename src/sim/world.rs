@@ -22,6 +22,7 @@ use super::net::Net;
 use super::plan::{Plan, SECOND};
 use super::process::{Host, Node};
 use super::splits::Splits;
+use super::tell::tell;
 use super::trouble::Troubles;
 use super::upkeep::Upkeep;
 use super::workload::Client;
@@ -214,7 +215,11 @@ impl World {
 
     pub(super) fn tell(&self, line: impl FnOnce() -> String) {
         if self.trace {
-            println!("{:>12.3} ms  {}", self.now as f64 / 1e6, line());
+            tell(format_args!(
+                "{:>12.3} ms  {}",
+                self.now as f64 / 1e6,
+                line()
+            ));
         }
     }
 

@@ -172,3 +172,54 @@ fn commands_in_a_row_are_answered_in_order_on_the_ring() {
 fn commands_in_a_row_are_answered_in_order_without_a_ring() {
     converses("glommio");
 }
+
+/// More writes than a region may have under way, of very different sizes, from clients that do not wait: whoever is
+/// turned away waits for its turn, and nobody is told of it.
+fn takes_more_than_fits(driver: &str) {
+    const CLIENTS: usize = 24;
+    const WRITES: usize = 48;
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = [("CORACLE_IO__DRIVER", driver)];
+    let node = Node::start_with(&directory.path().join("data"), &[], &settings);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| node.client()).collect();
+    std::thread::scope(|scope| {
+        for (number, mut client) in clients.into_iter().enumerate() {
+            scope.spawn(move || {
+                let mut row = Vec::new();
+                for place in 0..WRITES {
+                    let key = format!("{number}-{}", place % 7);
+                    let length = if place % 3 == 0 { 10 } else { 250_000 };
+                    let value = vec![b'0' + (place % 10) as u8; length];
+                    row.extend(Client::encode(&[b"SET", key.as_bytes(), &value]));
+                }
+                let mut copy = client.stream.get_ref().try_clone().expect("a socket");
+                let sender = std::thread::spawn(move || copy.write_all(&row));
+                for place in 0..WRITES {
+                    let reply = client.read().expect("an answer");
+                    let is_done = reply == Reply::Line("OK".into());
+                    assert!(
+                        is_done,
+                        "{driver}, client {number}, write {place}: {reply:?}"
+                    );
+                }
+                sender.join().expect("no panic").expect("all was sent");
+                // The last write of a key is what it holds.
+                for last in WRITES - 7..WRITES {
+                    let value = client.get(&format!("{number}-{}", last % 7));
+                    let first = value.expect("a value")[0];
+                    assert_eq!(first, b'0' + (last % 10) as u8, "{driver}, client {number}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn writes_beyond_all_bounds_wait_for_their_turn_on_the_ring() {
+    takes_more_than_fits("auto");
+}
+
+#[test]
+fn writes_beyond_all_bounds_wait_for_their_turn_without_a_ring() {
+    takes_more_than_fits("glommio");
+}

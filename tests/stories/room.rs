@@ -246,3 +246,26 @@ fn a_node_that_never_gets_far_can_always_start_again() {
     theatre.write(KEY, b"changed");
     assert_eq!(theatre.read(KEY), Some(b"changed".to_vec()));
 }
+
+/// Clients send writes in a row, and retry what is turned away. If a smaller one behind it were taken, they would be
+/// done in another order than they were sent in.
+#[test]
+fn nothing_passes_a_write_that_was_turned_away_in_the_same_turn() {
+    let mut theatre = Theatre::of_regions(1, Mutant::None, &[REGION, OTHER]);
+    for region in [REGION, OTHER] {
+        theatre.until("it leads", |theatre| theatre.leader_of(region) == Some(1));
+    }
+    theatre.write(KEY, b"first");
+    let large = vec![b'.'; 7000];
+    let row: Vec<_> = (0..3).map(|_| theatre.put(1, KEY, &large)).collect();
+    let behind = theatre.put(1, KEY, b"small");
+    let elsewhere = theatre.put(1, b"\x02key", b"small");
+    let full = Err(Error::ServerIsBusy("the region has too much under way"));
+    let answers: Vec<_> = row.iter().map(|request| theatre.answer(*request)).collect();
+    assert!(answers[0].is_ok() && answers[1].is_ok(), "{answers:?}");
+    assert_eq!(answers[2], full, "a region has a budget");
+    assert_eq!(theatre.answer(behind), full, "it came later");
+    assert!(theatre.answer(elsewhere).is_ok(), "other regions go on");
+    let again = theatre.put(1, KEY, b"small");
+    assert!(theatre.answer(again).is_ok(), "in another turn");
+}
