@@ -439,7 +439,7 @@ impl Shard {
             } => {
                 self.with(region, |peer, core| {
                     if peer.id == to {
-                        peer.ask_for_peer(core, from.store, from.peer, attempt);
+                        peer.ask_for_peer(core, from, attempt);
                     }
                 });
             }

@@ -24,6 +24,7 @@ use super::ids::{Index, PeerId, RequestId, StoreId};
 use super::message::PeerMessage;
 use super::mutant::Mutant;
 use super::peer::Peer;
+use super::region::PeerInfo;
 use super::request::{Answer, Body, Freshness};
 
 /// Records that one step of a scan looks at.
@@ -203,8 +204,14 @@ impl Peer {
     }
 
     /// Another peer wants to know up to where it must have applied.
-    pub fn ask_for_peer(&mut self, core: &mut Core, store: StoreId, peer: PeerId, attempt: u64) {
-        if self.check(None).is_err() || !self.leads() {
+    pub fn ask_for_peer(&mut self, core: &mut Core, from: PeerInfo, attempt: u64) {
+        let (store, peer) = (from.store, from.peer);
+        // One that was removed, and has not heard of it, never applies what it would be told.
+        let belongs = self.region().peer(peer).is_some();
+        if !belongs {
+            self.tell_gone(core, from);
+        }
+        if self.check(None).is_err() || !self.leads() || !belongs {
             let region = self.region_id();
             let message = PeerMessage::ReadIndexAnswer {
                 region,

@@ -137,6 +137,8 @@ impl Plan {
         if quiet {
             // Replicas are compared by entries, which wake everybody.
             self.limits.compare_ticks = 200 + chance.below(400);
+            // A peer that was removed in its sleep asks once in this time, and has to be gone when all has healed.
+            self.limits.region_beat_ticks = self.limits.region_beat_ticks.min(400);
             let length = (1000 + chance.below(3000)) * MILLISECOND;
             self.lulls = Some((length + (500 + chance.below(4000)) * MILLISECOND, length));
         }

@@ -290,10 +290,9 @@ fn a_leader_wakes_when_a_followers_store_is_silent() {
     });
 }
 
-/// A follower learns neither that it was removed nor that anybody is silent, since another region keeps the two
-/// stores in touch. It says now and then to whom it relies on that it does, and is told.
-#[test]
-fn a_quiet_peer_that_was_removed_unheard_goes() {
+/// The third store's peer learns neither that it was removed nor that anybody is silent, since another region keeps the
+/// two stores in touch.
+fn removed_in_its_sleep() -> Theatre {
     let mut theatre = theatre(3, Mutant::None, &[REGION, OTHER]);
     theatre.grow_to_three();
     for store in [2, 3] {
@@ -327,5 +326,21 @@ fn a_quiet_peer_that_was_removed_unheard_goes() {
     });
     assert!(theatre.answers[&removal].is_ok());
     assert!(is_quiet(&theatre, 3, REGION), "it knows nothing");
+    theatre
+}
+
+/// It says now and then to whom it relies on that it does, and is told.
+#[test]
+fn a_quiet_peer_that_was_removed_unheard_goes() {
+    let mut theatre = removed_in_its_sleep();
     theatre.until("it is gone", |theatre| theatre.status(3).is_none());
+}
+
+/// Whoever reads there does not wait for that: its leader knows better as soon as it is asked.
+#[test]
+fn a_removed_peer_that_is_asked_for_a_read_goes_at_once() {
+    let mut theatre = removed_in_its_sleep();
+    theatre.get(3, KEY, Freshness::AnyReplica);
+    theatre.pass(200);
+    assert!(theatre.status(3).is_none(), "it was told");
 }
