@@ -602,6 +602,13 @@ impl World {
             nonce: self.growth.nonces,
             ..Membership::outside(node, zones)
         };
+        // Whoever knew nobody else is given another address to ask at.
+        for other in 0..self.nodes.len() {
+            let (life, membership) = (self.nodes[other].life, &self.nodes[other].membership);
+            if membership.is_complete() && !self.reaches_others(other) {
+                self.after(0, Event::Ask(other, life));
+            }
+        }
     }
 
     // -- looking ---------------------------------------------------------------------------------
