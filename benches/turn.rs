@@ -14,6 +14,7 @@
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use coracle::memory::Memory;
 use coracle::shard::Shard;
 use coracle::shard::door::{Effect, Input};
 use coracle::shard::ids::{ClusterId, NodeId, PeerId, RegionId, RequestId, StoreId};
@@ -30,7 +31,7 @@ use coracle_engine::recover::{Identity, Opening};
 use coracle_wal as wal;
 
 #[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static MEMORY: Memory = Memory;
 
 const VALUE: [u8; 256] = [b'v'; 256];
 

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use coracle::cli::{self, Command};
+use coracle::memory::Memory;
 
 #[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static MEMORY: Memory = Memory;
 
 /// What the exit codes mean.
 const EXITS: &str = "Exit codes:

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use coracle::memory::Memory;
 use coracle::shard::mutant::Mutant;
 use coracle::sim::figures::Figures;
 use coracle::sim::plan::{Plan, SECOND};
@@ -10,7 +11,7 @@ use coracle::sim::tell::tell;
 use coracle::sim::world::World;
 
 #[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static MEMORY: Memory = Memory;
 
 /// Runs clusters in virtual time under faults that a seed decides, and checks what must hold.
 #[derive(Debug, Parser)]
