@@ -1,6 +1,6 @@
 //! Where memory comes from: small pieces, which come and go for every request on one thread, from mimalloc, and
 //! the rest from the system, which gives the same large pieces out again and again
-//! (`docs/decisions/0008-memory-from-mimalloc.md`).
+//! (`docs/decisions/0008-small-memory-from-mimalloc.md`).
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
