@@ -35,9 +35,13 @@ static MEMORY: Memory = Memory;
 
 const VALUE: [u8; 256] = [b'v'; 256];
 
-/// Set to -1, what one round gives back stays with the process, and the next one finds it there: memory that
-/// nobody has touched yet is slow, and a shard that has run for a while has none.
-const KEEPS_MEMORY: &str = "MIMALLOC_PURGE_DELAY";
+/// With these, what one round gives back stays with the process, small pieces and large ones, and the next one finds
+/// it there: memory that nobody has touched yet is slow, and a shard that has run for a while has none.
+const KEEPS_MEMORY: [(&str, &str); 3] = [
+    ("MIMALLOC_PURGE_DELAY", "-1"),
+    ("MALLOC_MMAP_MAX_", "0"),
+    ("MALLOC_TRIM_THRESHOLD_", "17179869184"),
+];
 
 /// The budgets of a shard take no more commands of this size in one turn.
 const MOST_PER_TURN: u64 = 300_000;
@@ -287,9 +291,10 @@ fn measure(regions: u64, batch: u64, replicas: u64, commands: u64) -> f64 {
 }
 
 fn main() -> ExitCode {
-    if std::env::var_os(KEEPS_MEMORY).is_none() {
+    let is_set = |(name, _): &(&str, &str)| std::env::var_os(name).is_some();
+    if !KEEPS_MEMORY.iter().all(is_set) {
         let mut again = Command::new(std::env::current_exe().expect("its own name"));
-        let again = again.args(std::env::args().skip(1)).env(KEEPS_MEMORY, "-1");
+        let again = again.args(std::env::args().skip(1)).envs(KEEPS_MEMORY);
         return match again.status().expect("itself once more").success() {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,

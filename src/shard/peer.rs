@@ -148,7 +148,7 @@ pub struct Peer {
     pub changing: Option<Changing>,
     /// A split that is not proposed yet.
     pub asking: Option<Box<Asking>>,
-    /// Bytes in them.
+    /// Bytes that gather, and bytes proposed and not answered.
     pub proposed_bytes: u64,
     /// What it applies.
     pub machine: Machine,
