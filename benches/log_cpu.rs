@@ -59,6 +59,7 @@ impl Bench {
         let limits = Limits {
             segments_max: 32,
             segments_ready: 20,
+            writes_under_way: u32::MAX,
             ..Limits::DEFAULT
         };
         let mut bench = Bench {

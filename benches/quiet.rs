@@ -13,6 +13,7 @@
 use std::process::Command;
 
 use coracle::bench::os::thread_cpu;
+use coracle::memory::Memory;
 use coracle::shard::Shard;
 use coracle::shard::door::{Effect, Input};
 use coracle::shard::ids::{ClusterId, NodeId, PeerId, RegionId, StoreId};
@@ -27,6 +28,9 @@ use coracle_engine::effect::{Completion, Effect as StoreEffect};
 use coracle_engine::options::Options;
 use coracle_engine::recover::{Identity, Opening};
 use coracle_wal as wal;
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 const SECOND: u64 = 1000 * MILLISECOND;
 

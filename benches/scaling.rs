@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use coracle::bench::material::Chance;
 use coracle::bench::os;
+use coracle::memory::Memory;
 use coracle::runtime::borders::Borders;
 use coracle::runtime::config::Config;
 use coracle::runtime::driver::Driver;
@@ -30,6 +31,9 @@ use coracle::runtime::node::Node;
 use coracle::shard::ids::RegionId;
 use coracle::shard::request::{Body, Freshness, Request, Write};
 use glommio::timer::Timer;
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 /// With fewer cores shards share them.
 const CORES_MIN: usize = 4;
@@ -76,6 +80,10 @@ struct Options {
     /// Run on few cores as well, where shards share them: then the rates count for nothing
     #[arg(long)]
     any_machine: bool,
+    /// Let each shard have this part of a core and no more, so that several fit on few (as root, by the first version
+    /// of the kernel's control groups)
+    #[arg(long)]
+    share: Option<f64>,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -86,8 +94,9 @@ const WAIT: u64 = 0;
 const WORK: u64 = 1;
 const END: u64 = 2;
 
-/// One shard as it tells of itself.
+/// One shard as it tells of itself, on lines of memory that no other shard writes to.
 #[derive(Default)]
+#[repr(align(128))]
 struct Told {
     /// User regions that it leads.
     leads: AtomicU64,
@@ -106,6 +115,7 @@ struct Common {
     tasks: usize,
     value: Vec<u8>,
     reads: f64,
+    share: Option<f64>,
 }
 
 /// What a run came to.
@@ -192,6 +202,7 @@ fn run(options: &Options, cores: &[usize], shards: usize) -> Result<Outcome, Fai
         tasks: options.tasks,
         value: vec![b'v'; options.value_size],
         reads: options.reads,
+        share: options.share,
     });
     let beside = {
         let common = common.clone();
@@ -274,6 +285,9 @@ async fn drive(driver: Rc<Driver>, common: Arc<Common>) {
         Timer::new(LOOK * 20).await;
     }
     let keys = Rc::new(keys);
+    let _share = common
+        .share
+        .map(|part| Share::of(driver.station.shard, part));
     let (cpu, done) = (os::thread_cpu(), told.done.load(Ordering::Relaxed));
     let tasks = (0..common.tasks as u64).map(|number| {
         let (driver, common, keys) = (driver.clone(), common.clone(), keys.clone());
@@ -344,5 +358,43 @@ async fn ask(driver: Rc<Driver>, common: Arc<Common>, keys: Rc<Vec<Vec<u8>>>, nu
             Err(_) => &told.failed,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A control group that lets one thread have a part of a core, as long as it lives.
+struct Share {
+    directory: PathBuf,
+}
+
+impl Share {
+    const ROOT: &str = "/sys/fs/cgroup/cpu";
+
+    /// What it may use within one of these is counted anew with each, microseconds.
+    const PERIOD: u64 = 20_000;
+
+    /// For this thread, whose shard's number tells it from others.
+    fn of(shard: u16, part: f64) -> Share {
+        let name = format!("coracle-scaling-{}-{shard}", std::process::id());
+        let directory = Path::new(Share::ROOT).join(name);
+        let set = |file: &str, value: u64| {
+            let path = directory.join(file);
+            std::fs::write(&path, value.to_string())
+                .unwrap_or_else(|error| panic!("{} takes {value}: {error}", path.display()));
+        };
+        std::fs::create_dir(&directory)
+            .unwrap_or_else(|error| panic!("{} is made: {error}", directory.display()));
+        set("cpu.cfs_period_us", Share::PERIOD);
+        set("cpu.cfs_quota_us", (part * Share::PERIOD as f64) as u64);
+        // Whoever writes a zero is the one that is added.
+        set("tasks", 0);
+        Share { directory }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let back = std::fs::write(Path::new(Share::ROOT).join("tasks"), "0");
+        let gone = back.and_then(|()| std::fs::remove_dir(&self.directory));
+        gone.unwrap_or_else(|error| eprintln!("{} stays: {error}", self.directory.display()));
     }
 }

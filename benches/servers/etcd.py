@@ -32,6 +32,7 @@ def arguments():
     parser.add_argument("--pin", action="store_true", help="etcd on cores 0 to 2 and its client on core 3, as ours")
     parser.add_argument("--spin", type=int, default=0, help="microseconds that our idle executors spin")
     parser.add_argument("--no-lease", action="store_true", help="our reads ask a quorum each time, as those of etcd do")
+    sides.add_any_machine(parser)
     parser.add_argument("--coracle", help="the program to measure; target/release/coracle by default")
     parser.add_argument("--json", help="a file for all samples")
     return parser.parse_args()
@@ -153,10 +154,12 @@ class Coracle:
 
 def main():
     options = arguments()
-    sides.check_machine("etcd", "etcdctl", "go", "taskset")
+    sides.check_machine(options.any_machine, "etcd", "etcdctl", "go", "taskset")
     if any(clients > CONNECTIONS and clients % CONNECTIONS for clients in options.clients):
         sides.refuse(f"--clients above {CONNECTIONS} must be multiples of it")
     cores = sorted(os.sched_getaffinity(0))
+    # Three nodes and a client: with fewer cores they share.
+    cores = [cores[place % len(cores)] for place in range(max(4, len(cores)))]
     processes = sides.Processes()
     both = {"coracle": Coracle(processes, options, cores), "etcd": Etcd(processes, options, cores)}
 

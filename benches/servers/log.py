@@ -29,6 +29,7 @@ def arguments():
     parser.add_argument("--value-size", type=int, nargs="+", default=[256, 1024, 4096, 16384])
     parser.add_argument("--pipeline", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2, help="threads of the client")
+    sides.add_any_machine(parser)
     parser.add_argument("--coracle", help="the program to measure; target/release/coracle by default")
     parser.add_argument("--json", help="a file for all samples")
     return parser.parse_args()
@@ -113,7 +114,7 @@ def spread(values):
 
 def main():
     options = arguments()
-    sides.check_machine("redis-benchmark", "taskset")
+    sides.check_machine(options.any_machine, "redis-benchmark", "taskset")
     bench = Bench(options)
     rows = {size: [] for size in options.value_size}
     for size in options.value_size:

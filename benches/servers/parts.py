@@ -137,7 +137,7 @@ class Bench:
 
 def main():
     options = arguments()
-    sides.check_machine("redis-benchmark", "taskset", "perf")
+    sides.check_machine(False, "redis-benchmark", "taskset", "perf")
     print(sides.machine_line(f"one connection, {options.value_size} B"))
     for spin in options.spin:
         bench = Bench(options, spin)

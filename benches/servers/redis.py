@@ -29,6 +29,7 @@ def arguments():
     # With more than one, redis-benchmark ends its runs at multiples of 250 ms only.
     parser.add_argument("--threads", type=int, default=1, help="threads of the client; rates get coarse above 1")
     parser.add_argument("--spin", type=int, default=0, help="microseconds that our idle executor spins")
+    sides.add_any_machine(parser)
     parser.add_argument("--coracle", help="the program to measure; target/release/coracle by default")
     parser.add_argument("--json", help="a file for all samples")
     return parser.parse_args()
@@ -109,7 +110,7 @@ class Bench:
 
 def main():
     options = arguments()
-    sides.check_machine("redis-server", "redis-benchmark", "taskset")
+    sides.check_machine(options.any_machine, "redis-server", "redis-benchmark", "taskset")
     bench = Bench(options)
     cells = [f"{command} -P {pipeline}" for command in ("SET", "GET") for pipeline in options.pipeline]
     samples = sides.interleave(options.rounds, cells, ["coracle", "redis"], bench.run)

@@ -25,7 +25,7 @@ def arguments():
     parser.add_argument("--value-size", type=int, default=256)
     parser.add_argument("--regions", type=int, nargs=2, default=[10, 10_000], metavar=("FEW", "MANY"))
     parser.add_argument("--threads", type=int, default=2, help="threads of the client")
-    parser.add_argument("--any-machine", action="store_true", help="run on few cores, where figures count for little")
+    sides.add_any_machine(parser)
     parser.add_argument("--coracle", help="the program to measure; target/release/coracle by default")
     parser.add_argument("--json", help="a file for all samples")
     return parser.parse_args()
@@ -84,8 +84,7 @@ class Bench:
 
 def main():
     options = arguments()
-    if not options.any_machine:
-        sides.check_machine("redis-benchmark", "taskset")
+    sides.check_machine(options.any_machine, "redis-benchmark", "taskset")
     bench = Bench(options)
     few, many = bench.sides
     samples = sides.interleave(options.rounds, ["SET", "GET"], [many, few], bench.run)

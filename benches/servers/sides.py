@@ -24,11 +24,20 @@ def refuse(why):
     sys.exit(2)
 
 
-def check_machine(*programs):
-    """Refuses machines on which the figures would mean nothing, and those that lack a program."""
+def add_any_machine(parser):
+    """The option for machines that `check_machine` refuses otherwise."""
+    parser.add_argument("--any-machine", action="store_true",
+                        help=f"run on fewer than {CORES_MIN} cores too, where others take part in the figures")
+
+
+def check_machine(any_machine, *programs):
+    """Refuses machines on which the figures would mean little, unless they are asked for, and those that lack a program."""
     cores = len(os.sched_getaffinity(0))
-    if cores < CORES_MIN:
-        refuse(f"skipped: {cores} cores; with fewer than {CORES_MIN} servers and client are in each other's way")
+    if cores < CORES_MIN and not any_machine:
+        refuse(f"skipped: {cores} cores; with fewer than {CORES_MIN} servers and client are in each other's way "
+               "(--any-machine runs all the same)")
+    if cores < 2:
+        refuse("skipped: one core, and a server and its client need one each")
     for program in programs:
         if shutil.which(program) is None:
             refuse(f"skipped: '{program}' is not there; benches/README.md says how to get it")

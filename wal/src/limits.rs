@@ -24,6 +24,11 @@ pub struct Limits {
     pub segment_bytes: u32,
     /// No batch is longer; larger turns leave as several batches.
     pub batch_bytes_max: u32,
+    /// With so many batches under way a short one waits until one of them is durable, and gathers meanwhile:
+    /// what a write costs is shared by more.
+    pub writes_under_way: u32,
+    /// A batch of so many bytes does not wait.
+    pub batch_bytes_worth: u32,
     /// No entry's payload is longer.
     pub entry_bytes_max: u32,
     /// No state's payload is longer.
@@ -47,6 +52,8 @@ impl Limits {
     pub const DEFAULT: Limits = Limits {
         segment_bytes: 64 << 20,
         batch_bytes_max: 8 << 20,
+        writes_under_way: 3,
+        batch_bytes_worth: 32 << 10,
         entry_bytes_max: 4 << 20,
         state_bytes_max: 1 << 20,
         segments_max: 32,
@@ -61,6 +68,8 @@ impl Limits {
     pub const SMALL: Limits = Limits {
         segment_bytes: 28 << 10,
         batch_bytes_max: 12 << 10,
+        writes_under_way: 2,
+        batch_bytes_worth: 8 << 10,
         entry_bytes_max: 8 << 10,
         state_bytes_max: 4 << 10,
         segments_max: 10,
@@ -115,6 +124,11 @@ impl Limits {
         assert!(
             self.segments_max as usize <= LIVE_SEGMENTS_MAX,
             "a header lists all segments"
+        );
+        assert!(self.writes_under_way >= 1, "something is written");
+        assert!(
+            self.batch_bytes_worth <= self.batch_bytes_max,
+            "a full batch does not wait"
         );
         assert!(self.segments_ready >= 1, "rotation finds a segment");
     }

@@ -43,13 +43,21 @@ impl Log {
             return;
         }
         self.maintain();
-        self.seal();
+        if self.is_worth_a_write() {
+            self.seal();
+        }
         let opens = self.stage == Opening::Waiting;
         self.pool.prepare(&self.limits, opens, &mut self.effects);
         effects.append(&mut self.effects);
         let (regions, cache) = (&mut self.regions, &mut self.cache);
         cache.sweep(|region, last| regions[region as usize].cache_first() > last);
         cache.shrink(self.limits.cache_bytes, regions);
+    }
+
+    /// Whether what was gathered leaves now: the disk has little to do, or it is much.
+    fn is_worth_a_write(&self) -> bool {
+        self.in_flight.len() < self.limits.writes_under_way as usize
+            || self.pending.len() >= self.limits.batch_bytes_worth as usize
     }
 
     /// Gives what was gathered its lsn and its place. Does nothing while there is no segment to place

@@ -649,3 +649,39 @@ fn states_that_are_kept_together_share_a_batch() {
         assert_eq!(batches[0] == batches[2], together, "{batches:?}");
     }
 }
+
+/// With enough writes under way a short batch gathers until one of them is durable; a long one leaves at once.
+#[test]
+fn short_batches_wait_while_enough_is_under_way() {
+    let limits = Limits::SMALL;
+    let mut world = World::new(18, limits, Mutant::None);
+    world.settle().expect("no cut");
+    let region = RegionId(1);
+    let mut indexes = 1..;
+    let mut turn = |world: &mut World, bytes| {
+        let index = indexes.next().expect("one more");
+        world.append(region, entry(index, bytes)).expect("room");
+        world.flush().expect("no cut");
+        world.log.in_flight()
+    };
+    let most = limits.writes_under_way as usize;
+    for under_way in 1..=most {
+        assert_eq!(turn(&mut world, 100), under_way);
+    }
+    for _ in 0..3 {
+        assert_eq!(turn(&mut world, 100), most, "a short one leaves");
+    }
+    let long = limits.batch_bytes_worth as usize;
+    assert_eq!(turn(&mut world, long), most + 1, "a long one waits");
+    let alone = world.log.last_lsn();
+    assert_eq!(turn(&mut world, 100), most + 1);
+    // What was written earlier may be durable later: then it does not make room yet.
+    while world.log.in_flight() > most - 1 {
+        world.happen().expect("no cut");
+    }
+    world.flush().expect("no cut");
+    assert!(world.log.last_lsn() > alone, "what was gathered stays");
+    world.settle().expect("no cut");
+    assert_eq!(world.log.durable_lsn(), world.log.last_lsn());
+    world.check_entries().expect("all of it is there");
+}

@@ -90,8 +90,9 @@ pub(super) fn run(bench: LogBench) -> Result<(), Failure> {
     outcome
 }
 
-/// Few segments, so that the run also purges and reuses them.
+/// Few segments, so that the run also purges and reuses them; and how many writes are under way is an option here.
 const LIMITS: Limits = Limits {
+    writes_under_way: u32::MAX,
     segments_max: 16,
     segments_ready: 6,
     ..Limits::DEFAULT

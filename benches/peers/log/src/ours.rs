@@ -44,6 +44,8 @@ pub fn limits(segments: u32) -> Limits {
     Limits {
         segments_max: segments,
         segments_ready: segments - 1,
+        // Who measures decides how many are under way.
+        writes_under_way: u32::MAX,
         ..Limits::DEFAULT
     }
 }
