@@ -6,26 +6,21 @@ use std::rc::Rc;
 
 use coracle_engine as engine;
 use coracle_engine::lookup::ReadFailed;
-use coracle_engine::ownership::{Owned, Ownership};
 use coracle_engine::record::KeyRange;
-use coracle_engine::store::Event;
 use coracle_engine::turn::Stepped;
 use coracle_wal as wal;
-use coracle_wal::purge::Holder;
 use raft::SnapshotStatus;
 use raft::eraftpb::HardState;
 
 use super::chance::Chance;
 use super::core::Core;
 use super::divide::Early;
-use super::door::{Effect, Input, Report};
+use super::door::{Effect, Input};
 use super::error::Error;
 use super::founding::Founding;
 use super::herald::Herald;
-use super::ids::{Index, PeerId, RegionId, RequestId, StoreId};
-use super::machine::{Machine, Outcomes, is_refusal};
-use super::message::{PeerMessage, RaftMessage};
-use super::meta::{Meta, State};
+use super::ids::{PeerId, RegionId, RequestId};
+use super::machine::{Outcomes, is_refusal};
 use super::mutant::Mutant;
 use super::neighbours::Neighbours;
 use super::observe::{Observation, PeerStatus};
@@ -36,10 +31,8 @@ use super::peer::{Destroying, Peer, Stage};
 use super::peers::Peers;
 use super::propose::Gate;
 use super::recover::{Replay, Replayed};
-use super::region::{PeerInfo, Region, Role};
-use super::replicate::is_initial;
+use super::region::Region;
 use super::request::{Body, Request};
-use super::restore::{Receiving, RestoreStep};
 use super::routes::Routes;
 use super::seat::Seat;
 use super::snapshot::Sent;
@@ -53,9 +46,6 @@ const TICKS_AT_ONCE: u64 = 3;
 
 /// When nothing was written for so long, what was acknowledged last is covered.
 const COVER_AFTER: u64 = 100 * MILLISECOND;
-
-/// Regions that are looked at when the log runs short.
-const HOLDERS: usize = 16;
 
 /// The brain of one core.
 #[derive(Debug)]
@@ -73,11 +63,11 @@ pub struct Shard {
     /// Regions with something to do in the next turn.
     pub(super) line: Line,
     /// Regions that ticks visit; one may stand here twice.
-    awake: Vec<RegionId>,
+    pub(super) awake: Vec<RegionId>,
     /// The order in which quiet peers are looked after.
     pub(super) round: Round,
     /// Regions that wait for blocks.
-    blocked: BTreeSet<RegionId>,
+    pub(super) blocked: BTreeSet<RegionId>,
     pub(super) replay: Option<Replay>,
     /// Regions that begin here, until the log takes them.
     pub(super) founding: Founding,
@@ -416,383 +406,6 @@ impl Shard {
         }
     }
 
-    fn peer_message(&mut self, from: StoreId, message: PeerMessage) {
-        if self.core.stopped || self.replay.is_some() {
-            return;
-        }
-        match message {
-            PeerMessage::Raft(message) => self.raft_message(from, message),
-            PeerMessage::Gone { region, from, to } => {
-                let id = region.id;
-                self.with(id, |peer, core| {
-                    if peer.id == to {
-                        peer.told_gone(core, from, region);
-                    }
-                });
-            }
-            PeerMessage::AmIGone { region, from, .. } => self.asked_whether_gone(region, from),
-            PeerMessage::ReadIndex {
-                region,
-                from,
-                to,
-                attempt,
-            } => {
-                self.with(region, |peer, core| {
-                    if peer.id == to {
-                        peer.ask_for_peer(core, from, attempt);
-                    }
-                });
-            }
-            PeerMessage::ReadIndexAnswer {
-                region,
-                to,
-                attempt,
-                index,
-            } => {
-                self.with(region, |peer, core| match index {
-                    _ if peer.id != to => {}
-                    Some(index) => peer.attempt_confirmed(core, attempt, index),
-                    None => peer.attempt_refused(attempt),
-                });
-            }
-            PeerMessage::SnapshotOffer {
-                stream,
-                region,
-                clock,
-                message,
-                ..
-            } => {
-                self.offered(from, stream, region, clock, message);
-            }
-            PeerMessage::SnapshotPull {
-                stream,
-                piece,
-                numbers,
-            } => {
-                let now = self.core.now.mono;
-                if let Some(sending) = self.core.sending.get_mut(&stream) {
-                    sending.pull(now, piece, &numbers);
-                }
-            }
-            PeerMessage::SnapshotPiece {
-                stream,
-                piece,
-                content,
-            } => {
-                let found = self
-                    .core
-                    .receiving
-                    .iter()
-                    .find(|(_, known)| known.stream == stream);
-                let Some(region) = found.map(|(region, _)| *region) else {
-                    return;
-                };
-                let mut receiving = self.core.receiving.remove(&region).expect("just seen");
-                match receiving.take(&mut self.core, piece, content) {
-                    true => drop(self.core.receiving.insert(region, receiving)),
-                    false => receiving.abandon(&mut self.core),
-                }
-                self.check_received();
-            }
-            PeerMessage::Placement(message) => self.placement_message(from, message),
-            PeerMessage::Beats(beats) => self.heard_beats(from, beats),
-        }
-    }
-
-    /// A peer elsewhere wants to know whether it is still in its region.
-    pub(super) fn asked_whether_gone(&mut self, region: RegionId, from: PeerInfo) {
-        let here = self.with(region, |peer, core| {
-            // Whoever asks has no leader, as far as it knows.
-            peer.wake(core);
-            peer.tell_gone(core, from);
-        });
-        // Who has gone itself knows who stayed.
-        if let (None, Some((peer, last))) = (here, self.graves.get(&region)) {
-            let info = PeerInfo {
-                peer: *peer,
-                store: self.core.me(),
-                role: Role::Learner,
-            };
-            let message = PeerMessage::Gone {
-                region: last.clone(),
-                from: info,
-                to: from.peer,
-            };
-            self.core.send(from.store, message);
-        }
-    }
-
-    pub(super) fn raft_message(&mut self, from: StoreId, message: RaftMessage) {
-        if message.to.store != self.core.me() || message.from.store != from {
-            return;
-        }
-        let region = message.region;
-        let sound =
-            message.message.from == message.from.peer.0 && message.message.to == message.to.peer.0;
-        if !sound {
-            return;
-        }
-        match self.peers.get(&region).map(|peer| peer.id) {
-            Some(here) if here == message.to.peer => {
-                self.with(region, |peer, core| peer.receive(core, message));
-            }
-            // A later peer of the region is wanted here: this one asks whether it is gone.
-            Some(here) if here < message.to.peer => {
-                self.with(region, |peer, core| {
-                    if matches!(peer.stage, Stage::Uninitialized) {
-                        peer.destroy(core);
-                    } else {
-                        peer.meet(message.from);
-                        peer.ask_whether_gone(core);
-                    }
-                });
-            }
-            Some(_) => {
-                let sender = message.from;
-                self.with(region, |peer, core| peer.tell_gone(core, sender));
-            }
-            None => self.create(from, message),
-        }
-    }
-
-    /// A message for a peer that is not here may create it.
-    fn create(&mut self, from: StoreId, message: RaftMessage) {
-        let buried = self
-            .graves
-            .get(&message.region)
-            .map(|(peer, _)| *peer)
-            .unwrap_or_default();
-        let is_wanted = !self.herald.is_over() && message.to.peer > buried;
-        if !is_wanted || !is_initial(&message.message) {
-            return;
-        }
-        // What overlaps a region that is here waits until that one has made room, perhaps by a split.
-        let Some(range) = &message.range else { return };
-        if self.is_taken(message.region, range) {
-            return self.early.keep(from, message);
-        }
-        let empty = Region {
-            id: message.region,
-            epoch: Default::default(),
-            range: KeyRange::default(),
-            peers: Vec::new(),
-        };
-        let promised = match self.promises.get(&message.region) {
-            Some((peer, _)) if *peer > message.to.peer => return,
-            Some((peer, hard)) if *peer == message.to.peer => hard.clone(),
-            _ => HardState::default(),
-        };
-        let machine = Machine::new(empty, message.to.peer, Index(0), 0);
-        let peer = Peer::new(&mut self.core, machine, promised, false);
-        let region = message.region;
-        self.enter(Box::new(peer));
-        self.with(region, |peer, core| peer.receive(core, message));
-    }
-
-    fn offered(
-        &mut self,
-        from: StoreId,
-        stream: super::message::StreamId,
-        region: Region,
-        clock: u64,
-        message: RaftMessage,
-    ) {
-        let id = region.id;
-        let known = self
-            .core
-            .receiving
-            .get(&id)
-            .map(|receiving| receiving.stream);
-        if known == Some(stream) {
-            let mut receiving = self.core.receiving.remove(&id).expect("just seen");
-            receiving.pull(&mut self.core);
-            self.core.receiving.insert(id, receiving);
-            return;
-        }
-        let Some(peer) = self.peers.get(&id) else {
-            return;
-        };
-        let mine = region
-            .on_store(self.core.me())
-            .is_some_and(|info| info.peer == peer.id);
-        let index = message.message.get_snapshot().get_metadata().index;
-        let sound = message.to.peer == peer.id
-            && message.message.from == message.from.peer.0
-            && message.message.to == peer.id.0
-            && message.from.store == from
-            && message
-                .message
-                .get_snapshot()
-                .get_metadata()
-                .get_conf_state()
-                == &super::meta::conf_state(&region);
-        let useful = index > peer.machine.applied.0 && message.message.term >= peer.term().0;
-        let free = matches!(peer.stage, Stage::Normal | Stage::Uninitialized);
-        let overlaps = self.is_taken(id, &region.range);
-        let room =
-            known.is_some() || self.core.receiving.len() < self.core.limits().snapshots_receiving;
-        if !mine || !sound || !useful || !free || overlaps || !room || self.core.store.is_full() {
-            return;
-        }
-        if let Some(older) = self.core.receiving.remove(&id) {
-            older.abandon(&mut self.core);
-        }
-        let receiving = Receiving::new(&mut self.core, stream, from, region, clock, message);
-        self.core.receiving.insert(id, receiving);
-    }
-
-    /// Snapshots whose content is all here go on to their peers.
-    fn check_received(&mut self) {
-        let complete = |receiving: &Receiving| receiving.is_complete();
-        let ready: Vec<_> = self
-            .core
-            .receiving
-            .extract_if(.., |_, receiving| complete(receiving))
-            .collect();
-        for (region, receiving) in ready {
-            let mut given = Some(receiving);
-            self.with(region, |peer, core| {
-                if let Some(receiving) = given.take() {
-                    peer.restore(core, receiving);
-                }
-            });
-            if let Some(receiving) = given {
-                receiving.abandon(&mut self.core);
-            }
-        }
-    }
-
-    fn unreachable(&mut self, store: StoreId) {
-        // Nothing of a quiet region is on its way to anybody.
-        for region in self.awake.clone() {
-            self.with(region, |peer, _| {
-                let there = peer.region().on_store(store).map(|info| info.peer.0);
-                if let Some(there) = there
-                    && peer.leads()
-                {
-                    peer.node.report_unreachable(there);
-                }
-            });
-        }
-    }
-
-    fn log_read(&mut self, token: wal::ReadToken, bytes: Option<&[u8]>) {
-        let answer = {
-            let mut log = self.core.log.borrow_mut();
-            match bytes {
-                Some(bytes) => log.read_done(token, bytes),
-                None => log.read_failed(token),
-            }
-        };
-        if let Some(replay) = &mut self.replay {
-            return replay.on_read(token, answer, bytes.is_none());
-        }
-        let (region, entries) = match answer {
-            wal::fetch::Answer::Entries(region, entries) => (region, entries),
-            wal::fetch::Answer::Stale(region) => (region, Vec::new()),
-            wal::fetch::Answer::Damaged(region, corrupt) => {
-                let refused = bytes.is_none();
-                self.with(RegionId(region.0), |peer, core| {
-                    if !peer.reads_again(refused) {
-                        peer.quarantine(core, format!("its log: {corrupt}"));
-                    }
-                });
-                (region, Vec::new())
-            }
-        };
-        self.with(RegionId(region.0), |peer, _| {
-            if matches!(peer.stage, Stage::Quarantined) {
-                return;
-            }
-            if !entries.is_empty() {
-                peer.refused_reads = 0;
-            }
-            for caller in peer.node.store().came(token, entries) {
-                peer.node.on_entries_fetched(caller);
-            }
-            peer.node.store().done();
-            peer.dirty = true;
-        });
-    }
-
-    /// The log may be durable further than before.
-    fn log_moved(&mut self) {
-        let durable = self.core.durable();
-        self.core.store.log_durable(engine::store::Lsn(durable.0));
-        self.store_events();
-        // What waits for it is released in the turn.
-        self.worked = true;
-    }
-
-    fn store_events(&mut self) {
-        for event in self.core.store.take_events() {
-            match event {
-                Event::ReadDone(_) => {
-                    for region in std::mem::take(&mut self.blocked) {
-                        self.line.push(region);
-                    }
-                }
-                Event::RotationDurable(rotation) => {
-                    for region in self.regions() {
-                        self.with(region, |peer, core| {
-                            let id = (peer.region_id().in_store(), peer.id.in_store());
-                            if let Some(checkpoint) = core.store.checkpoint(id.0, id.1)
-                                && !matches!(peer.stage, Stage::Restoring(_))
-                            {
-                                let mut log = core.log.borrow_mut();
-                                log.checkpointed(peer.region_id().in_log(), checkpoint.index.0);
-                            }
-                            peer.prepare_snapshot(core, rotation);
-                            peer.dirty |= peer.is_frozen() || peer.asking.is_some();
-                        });
-                    }
-                }
-                Event::TableReceived(table) => {
-                    for receiving in self.core.receiving.values_mut() {
-                        receiving.durable(table.0);
-                    }
-                    self.check_received();
-                }
-                Event::TableLost(table, _) => {
-                    let lost: Vec<_> = self
-                        .core
-                        .receiving
-                        .extract_if(.., |_, receiving| receiving.has(table.0))
-                        .collect();
-                    for (_, receiving) in lost {
-                        receiving.abandon(&mut self.core);
-                    }
-                }
-                Event::Ingested { region, .. } => {
-                    self.with(RegionId(region.0), |peer, core| peer.ingested(core));
-                }
-                Event::IngestFailed { region, why, .. } => {
-                    let why = format!("a snapshot could not be brought in: {why:?}");
-                    self.with(RegionId(region.0), |peer, core| peer.quarantine(core, why));
-                }
-                Event::Destroyed { cut } => {
-                    for region in self.regions() {
-                        self.with(region, |peer, core| {
-                            if matches!(peer.stage, Stage::Destroying(Destroying::Cutting(other)) if other == cut)
-                            {
-                                peer.stage = Stage::Destroying(Destroying::Over);
-                                peer.dirty = true;
-                                core.burials = true;
-                            }
-                        });
-                    }
-                }
-                Event::Unreadable(error) => {
-                    self.core.effects.push(Effect::Report(Report::Quarantined {
-                        region: RegionId(0),
-                        why: format!("compaction rests: {error:?}"),
-                    }));
-                }
-                Event::Stopped(why) => self.core.stop(format!("the state store stopped: {why:?}")),
-            }
-        }
-    }
-
     // -- time ------------------------------------------------------------------------------------
 
     fn pass_time(&mut self) {
@@ -854,20 +467,6 @@ impl Shard {
                 // Who wants another one is listed again.
                 peer.rest.is_listed = false;
                 peer.tick(core);
-            });
-        }
-    }
-
-    /// Where the log runs short, whoever holds its oldest segment lets go of it.
-    fn relieve_log(&mut self) {
-        let low = self.core.limits().segments_low;
-        if self.core.log.borrow().segments_left() > low {
-            return;
-        }
-        let holders = self.core.log.borrow().oldest_to_ask(HOLDERS);
-        for holder in holders {
-            self.with(RegionId(holder.region.0), |peer, core| {
-                peer.relieve(core, holder);
             });
         }
     }
@@ -1022,53 +621,6 @@ impl Shard {
         }
     }
 
-    /// Rotates the memtable where it is full or somebody needs it.
-    fn rotate(&mut self) {
-        let full = self.core.store.wants_rotation();
-        if self.replay.is_some() && !full {
-            return;
-        }
-        if !full && !self.core.rotation_wanted {
-            return;
-        }
-        if self.core.ownership_changed && self.replay.is_none() {
-            self.core.ownership_changed = false;
-            let owned = self.peers.values().filter_map(|peer| {
-                Some(Owned {
-                    range: peer.owned()?.clone(),
-                    region: peer.region_id().in_store(),
-                })
-            });
-            self.core
-                .store
-                .set_ownership(Ownership::new(owned.collect()));
-        }
-        let barrier = engine::store::Lsn(self.core.log.borrow().last_lsn().0);
-        let Ok(rotation) = self.core.store.rotate(barrier) else {
-            return;
-        };
-        self.worked = true;
-        if std::mem::take(&mut self.core.rotation_wanted) {
-            self.core.store.hurry(rotation);
-        }
-        for region in self.regions() {
-            self.with(region, |peer, _| {
-                match &mut peer.stage {
-                    Stage::Restoring(restoring) if restoring.step == RestoreStep::Freeze => {
-                        restoring.step = RestoreStep::Checkpoint(rotation);
-                    }
-                    Stage::Destroying(step @ Destroying::Asked) => {
-                        *step = Destroying::Checkpoint(rotation);
-                    }
-                    _ => {}
-                }
-                peer.rotated_for_split(rotation);
-                peer.rotated_early(rotation);
-                peer.plan_snapshot(rotation);
-            });
-        }
-    }
-
     fn send_snapshots(&mut self) {
         for stream in self.core.sending.keys().copied().collect::<Vec<_>>() {
             let mut sending = self.core.sending.remove(&stream).expect("just seen");
@@ -1114,7 +666,7 @@ impl Shard {
 
     // -- peers -----------------------------------------------------------------------------------
 
-    fn regions(&self) -> Vec<RegionId> {
+    pub(super) fn regions(&self) -> Vec<RegionId> {
         self.peers.keys().copied().collect()
     }
 
@@ -1163,57 +715,6 @@ impl Shard {
         if !was_initialized && peer.is_initialized() {
             self.routes
                 .insert(peer.region().range.start.clone(), region);
-        }
-    }
-}
-
-impl Peer {
-    /// Lets go of the log's oldest segment, as far as it can: what it has not applied it keeps, and the log
-    /// writes that anew.
-    fn relieve(&mut self, core: &mut Core, holder: Holder) {
-        let id = (self.region_id().in_store(), self.id.in_store());
-        let checkpoint = core.store.checkpoint(id.0, id.1);
-        let behind = checkpoint.is_none_or(|known| known.index.0 < self.machine.applied.0);
-        core.rotation_wanted |= holder.needs_checkpoint && behind;
-        if holder.needs_truncation {
-            self.truncate_here(core);
-        }
-    }
-
-    /// Whether the log says of the region what this peer knows. One that was given up in the middle of a
-    /// change, or of a replay, may know less, and must not say so.
-    fn knows_its_meta(&self, core: &Core) -> bool {
-        let log = core.log.borrow();
-        let meta = log.meta(self.region_id().in_log());
-        meta.and_then(|meta| Meta::decode(meta).ok())
-            .is_some_and(|meta| {
-                meta.state == State::Normal
-                    && meta.region == *self.region()
-                    && meta.applied <= self.machine.applied
-            })
-    }
-
-    /// Cuts the log off here, as far as the tables hold it: when space is short.
-    fn truncate_here(&mut self, core: &mut Core) {
-        // A peer that leaves may have to wait for long until it may go, and one that was given up until it is
-        // replaced.
-        let can = match self.stage {
-            Stage::Normal | Stage::Leaving => true,
-            Stage::Quarantined => self.knows_its_meta(core),
-            _ => false,
-        };
-        if !can || self.changing.is_some() || !core.has_room_to_let_go() {
-            return;
-        }
-        let id = (self.region_id().in_store(), self.id.in_store());
-        let Some(checkpoint) = core.store.checkpoint(id.0, id.1) else {
-            return;
-        };
-        let index = checkpoint.index.0.min(self.machine.applied.0);
-        let before = self.truncated(core);
-        let term = core.log.borrow().term(self.region_id().in_log(), index);
-        if let Some(term) = term.filter(|_| index > before.0) {
-            self.last_lsn = core.write_meta(&self.meta(State::Normal), (index, term), false);
         }
     }
 }

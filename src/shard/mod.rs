@@ -28,6 +28,8 @@ mod split_check; // when a region is split without being asked
 mod lease; // a leader's right to answer alone
 mod window; // raft's view of the log
 mod machine; // entries become records
+mod arrivals; // what comes from other stores
+mod upkeep; // what log and store have done, and what they need
 mod peer; // a region's replica here
 mod propose; // commands of a turn become an entry
 mod persist; // what raft wants durable, and what waits for it
