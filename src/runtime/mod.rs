@@ -32,6 +32,7 @@ pub mod open; // from files to a running brain
 pub mod peer_door; // a connection that another shard made
 pub mod remote; // requests to another shard
 pub mod request_table; // who waits for which answer
+mod behind; // what a write that was turned away must not be done after
 pub mod resp; // a connection that speaks RESP
 pub mod ring; // sockets and log writes on a ring of our own
 pub mod room; // who waits until less is under way

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use glommio::timer::Timer;
 
+use super::behind::{Behind, Fate};
 use super::connection::{Connection, Input};
 use super::driver::{Driver, Owner};
 use super::route::{Next, Wanted};
 use super::serve::is_elsewhere;
 use crate::shard::error::Error;
 use crate::shard::ids::StoreId;
-use crate::shard::request::{Answer, Body, Request, Response};
+use crate::shard::request::{Answer, Body, Request, Response, Written};
 use crate::shard::time::Time;
 use crate::wire::resp::info::Info;
 use crate::wire::resp::parse::{Parsed, Parser};
@@ -84,6 +85,31 @@ struct Slot {
 }
 
 impl Slot {
+    /// Whether its plan has kept its bytes, and knows how far it is: it has several parts, or goes through a range.
+    fn keeps(&self) -> bool {
+        !self.plan.is_single() || self.plan.has_range()
+    }
+
+    /// Nothing is left of it, as if it had been done before what was written over it.
+    fn count_as_done(&mut self) {
+        self.plan.take(Ok(Answer::Written(Written::Done)));
+        self.failed.clear();
+        self.is_over = true;
+    }
+
+    /// Tells what went wrong, if something did and as much time has passed.
+    fn give_up_after(&mut self, driver: &Driver, limit: u64, now: Time) {
+        let is_late = now.mono.saturating_sub(self.since) >= limit;
+        if self.open > 0 || !is_late || self.failed.is_empty() {
+            return;
+        }
+        let (_, error) = self.failed.swap_remove(0);
+        driver.figures.failed(&error);
+        self.plan.fail(error);
+        self.failed.clear();
+        self.is_over = true;
+    }
+
     /// Where the request went that asked for a place the last time.
     fn store_of(&self, place: Option<&u32>) -> Option<StoreId> {
         if self.groups.is_empty() {
@@ -483,20 +509,36 @@ impl RespTalk {
             return self.retry_later(driver, connection, None);
         }
         let limit = driver.config.client.timeout_ms * 1_000_000;
-        // A write that came later and is done must not be overtaken by one that was to be before it.
-        let (writes, mut overtaken) = (self.row == Row::Writes, false);
-        for slot in self.flight.iter_mut().rev() {
-            let Some((_, error)) = slot.failed.first() else {
-                overtaken |= writes && slot.written.is_none();
-                continue;
-            };
-            if slot.open == 0 && (overtaken || now.mono.saturating_sub(slot.since) >= limit) {
-                let error = error.clone();
-                driver.figures.failed(&error);
-                slot.plan.fail(error);
-                slot.failed.clear();
-                slot.is_over = true;
+        let mut parser = Parser::new();
+        // A write that came later and is done must not be followed by one that was to be before it.
+        let (writes, mut behind) = (self.row == Row::Writes, Behind::default());
+        let first = self
+            .flight
+            .iter()
+            .position(|slot| !slot.failed.is_empty())
+            .unwrap_or(self.flight.len());
+        for slot in self.flight.range_mut(first..).rev() {
+            let is_done_in_part = slot.failed.len() < slot.groups.len().max(1);
+            let mut patience = limit;
+            if writes && slot.written.is_none() && (is_done_in_part || !behind.is_empty()) {
+                let bytes = input.at(slot.from, slot.to);
+                let asked =
+                    (!slot.keeps()).then(|| again(&mut self.session, driver, &mut parser, bytes));
+                let plan = asked.as_ref().unwrap_or(&slot.plan);
+                let fate = match slot.failed.is_empty() {
+                    true => Fate::Open,
+                    false => behind.fate_of(plan),
+                };
+                if is_done_in_part {
+                    behind.add(plan, slot.is_over && !slot.plan.has_failed());
+                }
+                match fate {
+                    Fate::Open => {}
+                    Fate::Overwritten => slot.count_as_done(),
+                    Fate::Overtaken => patience = 0,
+                }
             }
+            slot.give_up_after(driver, patience, now);
         }
         self.write(driver, out);
         let mut later = None;
@@ -506,9 +548,7 @@ impl RespTalk {
             if slot.failed.is_empty() || slot.open > 0 {
                 continue;
             }
-            // What has several parts, or goes through a range, has kept its bytes, and knows how far it is.
-            let mut parser = Parser::new();
-            let keeps = !slot.plan.is_single() || slot.plan.has_range();
+            let keeps = slot.keeps();
             let mut plan = match keeps {
                 false => {
                     let bytes = input.at(slot.from, slot.to);

@@ -174,20 +174,24 @@ fn commands_in_a_row_are_answered_in_order_without_a_ring() {
 }
 
 /// More writes than a region may have under way, of very different sizes, from clients that do not wait: whoever is
-/// turned away waits for its turn, and nobody is told of it.
-fn takes_more_than_fits(driver: &str) {
+/// turned away waits for its turn, and nobody is told of it. `key` names what each client writes, in order.
+fn takes_more_than_fits(driver: &str, more: &[&str], key: impl Fn(usize) -> String + Sync) {
     const CLIENTS: usize = 24;
     const WRITES: usize = 48;
     let directory = tempfile::tempdir().expect("a directory");
-    let settings = [("CORACLE_IO__DRIVER", driver)];
-    let node = Node::start_with(&directory.path().join("data"), &[], &settings);
+    let settings = [
+        ("CORACLE_IO__DRIVER", driver),
+        ("CORACLE_NODE__SHARE_CORES", "true"),
+    ];
+    let node = Node::start_with(&directory.path().join("data"), more, &settings);
+    let key = &key;
     let clients: Vec<_> = (0..CLIENTS).map(|_| node.client()).collect();
     std::thread::scope(|scope| {
         for (number, mut client) in clients.into_iter().enumerate() {
             scope.spawn(move || {
                 let mut row = Vec::new();
                 for place in 0..WRITES {
-                    let key = format!("{number}-{}", place % 7);
+                    let key = format!("{}-{number}", key(place));
                     let length = if place % 3 == 0 { 10 } else { 250_000 };
                     let value = vec![b'0' + (place % 10) as u8; length];
                     row.extend(Client::encode(&[b"SET", key.as_bytes(), &value]));
@@ -205,7 +209,7 @@ fn takes_more_than_fits(driver: &str) {
                 sender.join().expect("no panic").expect("all was sent");
                 // The last write of a key is what it holds.
                 for last in WRITES - 7..WRITES {
-                    let value = client.get(&format!("{number}-{}", last % 7));
+                    let value = client.get(&format!("{}-{number}", key(last)));
                     let first = value.expect("a value")[0];
                     assert_eq!(first, b'0' + (last % 10) as u8, "{driver}, client {number}");
                 }
@@ -216,10 +220,20 @@ fn takes_more_than_fits(driver: &str) {
 
 #[test]
 fn writes_beyond_all_bounds_wait_for_their_turn_on_the_ring() {
-    takes_more_than_fits("auto");
+    takes_more_than_fits("auto", &[], |place| (place % 7).to_string());
 }
 
 #[test]
 fn writes_beyond_all_bounds_wait_for_their_turn_without_a_ring() {
-    takes_more_than_fits("glommio");
+    takes_more_than_fits("glommio", &[], |place| (place % 7).to_string());
+}
+
+/// Every other write of a connection goes to another shard, which may have room where the one before it had none.
+#[test]
+fn writes_beyond_all_bounds_of_two_shards_wait_for_their_turn() {
+    let more = ["--shards", "2", "--regions", "2"];
+    takes_more_than_fits("auto", &more, |place| {
+        let shard = if place % 2 == 0 { 'a' } else { 'ä' };
+        format!("{shard}{}", place % 8)
+    });
 }

@@ -261,6 +261,17 @@ impl<'a> Plan<'a> {
         self.take_chosen(Some(group), response)
     }
 
+    /// Whether it puts one value whatever is there before, and tells nothing of that.
+    pub fn is_put(&self) -> bool {
+        let puts = |part: &Part<'_>| matches!(part.op, Op::Put { .. });
+        self.wording == Wording::Ok && self.is_single() && self.parts().iter().all(puts)
+    }
+
+    /// Whether it was given up.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Gives up.
     pub fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
