@@ -82,11 +82,17 @@ struct Options {
     any_machine: bool,
     /// Let each shard have this part of a core and no more, so that several fit on few (as root, by the first version
     /// of the kernel's control groups)
-    #[arg(long)]
+    #[arg(long, value_parser = share)]
     share: Option<f64>,
     /// What cargo says to every bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok();
+    part.filter(|part| (0.05..=1.0).contains(part))
+        .ok_or_else(|| "a part of a core is from 0.05 to 1".into())
 }
 
 /// What is to be done.
