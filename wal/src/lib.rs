@@ -44,7 +44,7 @@ pub mod effect; // what the log wants done
 pub mod mutant; // planted bugs that the explorations must find
 pub mod header; // the first block of a segment
 pub mod batch; // one write: its bytes, and how they are read
-mod pending; // the records of a turn, and how they are written
+mod pending; // records on their way into a batch, and how they are written
 pub mod pool; // slots: free, live, being created
 pub mod region; // what the log knows of one region
 mod regions; // and where it finds it

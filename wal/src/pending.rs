@@ -1,4 +1,4 @@
-//! A batch on its way out: the records of a turn, gathered, and their bytes.
+//! A batch on its way out: the records of one turn or a few, gathered, and their bytes.
 
 use alloc::vec::Vec;
 
@@ -47,7 +47,7 @@ pub(crate) struct Content {
     pub checksum: u32,
 }
 
-/// The records of one batch, gathered until the turn ends.
+/// The records of one batch, gathered until it leaves at the end of a turn.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub records: Vec<Record>,

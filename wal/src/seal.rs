@@ -1,4 +1,5 @@
-//! Batches out: at the end of a turn its records get an lsn and a place, and then bytes.
+//! Batches out: at the end of a turn what was gathered gets an lsn and a place, and then bytes, unless enough is under
+//! way already: then the next turns add to it.
 
 use alloc::vec::Vec;
 
@@ -36,7 +37,7 @@ impl Log {
         self.cover_wanted = true;
     }
 
-    /// The end of a turn: what was gathered becomes a batch, and what the world should do leaves.
+    /// The end of a turn: what was gathered becomes a batch, if it is worth one yet, and what the world should do leaves.
     pub fn flush(&mut self, effects: &mut Vec<Effect>) {
         if self.failed {
             self.effects.clear();
